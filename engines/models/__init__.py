@@ -1,0 +1,1 @@
+"""Pre- and post-processing of detectors and students; knows no engine."""

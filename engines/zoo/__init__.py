@@ -1,0 +1,1 @@
+"""Where weights come from: a manifest of sources, hashes and licences, and the store that fetches them."""

@@ -1,0 +1,1 @@
+"""The streaming side: decoding, selection, sinks and the frame loop."""

@@ -1,0 +1,1 @@
+"""Frame sources: video files and pipes through FFmpeg, folders of images."""

@@ -1,0 +1,1 @@
+"""Multi-object tracking in real time units: ByteTrack and OC-SORT."""
