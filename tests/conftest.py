@@ -1,0 +1,26 @@
+"""Where the real data lies, and what happens when it does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("FACESIEVE_SHARED", ROOT.parent / "shared"))
+
+
+def absent(what: str) -> None:
+    """Skip the running test because `what` is missing here; fail it where FACESIEVE_REQUIRE_ALL is set."""
+    if os.environ.get("FACESIEVE_REQUIRE_ALL"):
+        pytest.fail(f"{what} is missing and FACESIEVE_REQUIRE_ALL is set")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared real data (environment variable FACESIEVE_SHARED, default ../shared)."""
+    if not SHARED.is_dir():
+        absent(f"shared data at {SHARED}")
+    return SHARED
