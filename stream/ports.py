@@ -1,0 +1,163 @@
+"""The parts a pipeline is made of, as Protocols. Pass any object that has the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .types import U8, BestShot, Crop, Detections, Frame, Quality, Rejection, TrackEnd, Tracking, TrackResult
+
+Order = Literal["rgb", "bgr"]
+
+
+class Picture(Protocol):
+    """The pixels of one decoded frame, converted only where asked for. Upright: rotation is applied."""
+
+    @property
+    def width(self) -> int:
+        """Pixels across, ≥ 1."""
+
+    @property
+    def height(self) -> int:
+        """Pixels down, ≥ 1."""
+
+    def scaled(self, width: int, height: int, order: Order = "rgb") -> U8:
+        """The whole picture as (height, width, 3) uint8, scaled straight from the decoder's planes."""
+
+    def region(self, x0: int, y0: int, x1: int, y1: int) -> U8:
+        """(y1−y0, x1−x0, 3) uint8 RGB at full resolution; what lies outside the picture is black."""
+
+    def luma(self, step: int) -> U8:
+        """Every step-th luma sample each way, (ceil(h/step), ceil(w/step)) uint8: cheap change detection."""
+
+
+class FrameSource(Protocol):
+    """Frames in presentation order. Iterate once; close releases the decoder."""
+
+    @property
+    def name(self) -> str:
+        """Short and printable."""
+
+    @property
+    def stills(self) -> bool:
+        """True when the frames are unrelated pictures: nothing is tracked from one to the next."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """As the container says; None when unknown."""
+
+    @property
+    def damage(self) -> str | None:
+        """After iteration: what kept part of the source from being read, else None."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+    def close(self) -> None: ...
+
+
+class Detector(Protocol):
+    """Finds faces with five landmarks."""
+
+    @property
+    def name(self) -> str: ...
+    def detect(self, frame: Frame) -> Detections:
+        """Faces in pixels of the frame, best first."""
+
+    def close(self) -> None: ...
+
+
+class Tracker(Protocol):
+    """Gives detections of one face the same id, one instance a source; ids are never reused."""
+
+    def update(self, detections: Detections, pts_s: float) -> Tracking:
+        """Associate the next frame's detections; pts_s must increase."""
+
+    def finish(self) -> tuple[int, ...]:
+        """End every live track (scene cut, end of source); returns the ids that ended, ascending."""
+
+
+class Engine(Protocol):
+    """A compiled network. Outputs are valid until the next call."""
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]:
+        """name → (shape with None for dynamic, dtype)."""
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[tuple[int | None, ...], np.dtype[Any]]]: ...
+    def infer(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]: ...
+    def close(self) -> None: ...
+
+
+class QualityScorer(Protocol):
+    """Scores crops in batches."""
+
+    @property
+    def name(self) -> str:
+        """Names the model in every Quality it makes."""
+
+    def score(self, crops: Sequence[Crop]) -> Sequence[Quality]:
+        """One Quality a crop, in order; [] for []."""
+
+    def close(self) -> None: ...
+
+
+class Selector(Protocol):
+    """Keeps the best shots of each track of one source."""
+
+    def offer(self, crop: Crop, quality: Quality) -> None:
+        """A scored candidate."""
+
+    def reject(self, track: int, pts_s: float, reason: Rejection) -> None:
+        """A detection of the track that a gate refused before it was scored."""
+
+    def end(self, track: int, why: TrackEnd) -> TrackResult | None:
+        """The track's terminal event; None if the track was never offered or rejected anything."""
+
+
+class Sink(Protocol):
+    """Takes terminal events as they come; what was written stays readable whatever happens later."""
+
+    def write(self, result: TrackResult) -> None: ...
+    def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Wall time, passed in so that tests own it."""
+
+    def now_s(self) -> float:
+        """Unix seconds."""
+
+
+class Closing:
+    """Context manager on top of a close method."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what is held; twice does no harm."""
+
+
+__all__ = [
+    "BestShot",
+    "Clock",
+    "Closing",
+    "Detector",
+    "Engine",
+    "FrameSource",
+    "Order",
+    "Picture",
+    "QualityScorer",
+    "Selector",
+    "Sink",
+    "Tracker",
+]

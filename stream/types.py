@@ -1,0 +1,205 @@
+"""The values that flow through facesieve. Frozen; arrays in them are not to be written to.
+
+Pixels: x to the right, y down, of the decoded, upright (rotation applied) frame; a box is half-open,
+[x0, x1) × [y0, y1); a point (x, y) names the centre of pixel (x, y), as OpenCV's warps have it. Times: seconds
+of the source's own clock (PTS), and Unix seconds of the wall clock for live sources only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from .ports import Picture
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+CHIP_PX = 112
+UNCONFIRMED = -1
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+class Rejection(StrEnum):
+    """Why a face that was seen is not among the shots."""
+
+    SMALL = "small"
+    BLURRED = "blurred"
+    POSE = "pose"
+    TRUNCATED = "truncated"
+    LOW_SCORE = "low_score"
+    NEAR_DUPLICATE = "near_duplicate"
+    SHORT_TRACK = "short_track"
+    OUTSCORED = "outscored"
+
+
+class TrackEnd(StrEnum):
+    """Why a track ended. Every announced track ends exactly once."""
+
+    LOST = "lost"
+    SCENE_CUT = "scene_cut"
+    END_OF_SOURCE = "end_of_source"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame; its pixels stay in the decoder's planes until asked for.
+
+    source: name of the source. index: position in the source, from 0. pts_s: presentation time in seconds,
+    finite and strictly increasing within a source. wall_s: Unix time of arrival, live sources only.
+    """
+
+    source: str
+    index: int
+    pts_s: float
+    wall_s: float | None
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Faces found in one frame, best first.
+
+    boxes: (n, 4) float32, x0 y0 x1 y1 in pixels of the decoded frame, half-open; may reach over its edge.
+    scores: (n,) float32 in [0, 1].
+    landmarks: (n, 5, 2) float32 px: eye on the image's left, other eye, nose tip, mouth corners left, right.
+    """
+
+    boxes: F32
+    scores: F32
+    landmarks: F32
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes.shape != (n, 4) or self.landmarks.shape != (n, 5, 2) or self.scores.shape != (n,):
+            raise ValueError(
+                "expected boxes (n, 4), scores (n,), landmarks (n, 5, 2), got "
+                f"{self.boxes.shape = }, {self.scores.shape = }, {self.landmarks.shape = }"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @staticmethod
+    def empty() -> Detections:
+        """No face."""
+        return Detections(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What a tracker made of one frame's detections.
+
+    ids: (n,) int64, the track of each detection in its order; UNCONFIRMED (-1) where it has none (yet).
+    ended: tracks that were given out by this tracker before and will never be again.
+    """
+
+    ids: I64
+    ended: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One face of one frame, cut out.
+
+    track: its track. frame_index, pts_s, wall_s: of its frame. chip: (112, 112, 3) uint8 RGB, aligned to the
+    ArcFace points. portrait: (h, w, 3) uint8 RGB, the box with margin at full resolution, or None when not
+    asked for. portrait_origin: (x0, y0) px of the portrait in the frame. box: (4,) float32 and landmarks:
+    (5, 2) float32 in px of the frame. detection_score: in [0, 1]. eye_distance_px: between the eye points, in
+    pixels of the frame. truncated: share of the chip, in [0, 1], that lies outside the frame (those pixels
+    are black, none is invented).
+    """
+
+    track: int
+    frame_index: int
+    pts_s: float
+    wall_s: float | None
+    chip: U8
+    portrait: U8 | None
+    portrait_origin: tuple[int, int]
+    box: F32
+    landmarks: F32
+    detection_score: float
+    eye_distance_px: float
+    truncated: float
+
+    def __post_init__(self) -> None:
+        if self.chip.shape != (CHIP_PX, CHIP_PX, 3) or self.chip.dtype != np.uint8:
+            raise ValueError(f"expected a chip (112, 112, 3) uint8, got {self.chip.shape} {self.chip.dtype}")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How fit a crop is for recognition.
+
+    score: the model's own, higher is better, comparable only within one model; selection orders by it.
+    calibrated: in [0, 1] where the model has a calibration, else None. model: the scorer's name.
+    components: named parts, each in [0, 1], higher is better. embedding: (d,) float32 of unit length or None.
+    """
+
+    score: float
+    model: str
+    calibrated: float | None = None
+    components: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    embedding: F32 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BestShot:
+    """A crop that was kept. rank: 1 is the track's best. reason: why it was kept."""
+
+    source: str
+    crop: Crop
+    quality: Quality
+    rank: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePoint:
+    """One scored candidate, without its pixels: what a quality-over-time plot needs."""
+
+    pts_s: float
+    score: float
+    rejected: Rejection | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSummary:
+    """A track's whole life, made when it ends.
+
+    frames_seen: detections of it. frames_scored: those that were scored. rejected: how many detections fell
+    to each reason; kept + sum(rejected) = frames_seen. timeline: scored candidates in time order, thinned to
+    a bounded number. identity: set by identity clustering, else None.
+    """
+
+    source: str
+    track: int
+    identity: int | None
+    first_pts_s: float
+    last_pts_s: float
+    frames_seen: int
+    frames_scored: int
+    kept: int
+    rejected: Mapping[Rejection, int]
+    end: TrackEnd
+    timeline: tuple[ScorePoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackResult:
+    """The terminal event of a track: its summary and the shots kept of it, best first (none if all fell)."""
+
+    summary: TrackSummary
+    shots: tuple[BestShot, ...]
