@@ -1,0 +1,5 @@
+"""`python -m facesieve`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,190 @@
+"""The command line. Every error of the tree becomes one line on stderr and its own exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from . import __version__
+from .config import Config, parse_config, read_config
+from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError
+
+app = typer.Typer(
+    name="facesieve",
+    help="Sieves the best face frames of every person out of video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="Weights: what there is, where it comes from, what it may be used for.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+Detectors = Literal["centerface", "yunet", "scrfd", "blazeface", "mediapipe"]
+Trackers = Literal["bytetrack", "ocsort"]
+Engines = Literal["openvino", "onnxruntime"]
+DEBUG = "FACESIEVE_DEBUG"
+
+
+def main() -> None:
+    """Entry point: errors of the tree become one line and an exit code; --debug shows the traceback."""
+    if "--debug" in sys.argv[1:]:
+        sys.argv.remove("--debug")
+        os.environ[DEBUG] = "1"
+    try:
+        app()
+    except FacesieveError as error:
+        if os.environ.get(DEBUG):
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        sys.stderr.write(
+            f"error: facesieve itself failed ({type(error).__name__}: {error}); "
+            "run again with --debug for the traceback and report it\n"
+        )
+        raise SystemExit(1) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"facesieve {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Sieves the best face frames of every person out of video. `--debug` anywhere shows tracebacks."""
+
+
+@app.command()
+def run(
+    sources: Annotated[
+        list[str], typer.Argument(help="Video files, folders or globs of images, or - for standard input.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results; several sources get one below it each.")] = Path(
+        "facesieve-results"
+    ),
+    config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Shots kept of each track.")] = None,
+    detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
+    tracker: Annotated[Trackers | None, typer.Option(help="Default bytetrack.")] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="student, analytical, or the path of an eDifFIQA-shaped ONNX.")
+    ] = None,
+    engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
+    every_frame: Annotated[bool, typer.Option("--every-frame", help="Detect on every frame.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON lines on stdout.")] = False,
+) -> None:
+    """Pick the best face frames of every person in each SOURCE.
+
+    Exit codes: 0 well, 2 wrong usage or configuration, 3 partial (a damaged source was read as far as it
+    goes), 11–17 the source, 21–23 the output, 31–34 the model, 41 the engine, 130 interrupted.
+    """
+    from .console import Screen
+    from .job import run_sources
+
+    settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
+    screen = Screen(quiet=quiet, as_json=as_json)
+    codes: list[int] = []
+    with _interruptible() as stop, screen.following():
+        for outcome in run_sources(
+            sources,
+            out,
+            settings,
+            overwrite=overwrite,
+            stop=stop,
+            watch=screen.watch,
+            on_result=screen.result,
+        ):
+            codes.append(outcome.exit_code)
+            if outcome.error is not None and os.environ.get(DEBUG):
+                raise outcome.error
+            screen.outcome(outcome)
+    raise typer.Exit(EXIT_INTERRUPTED if EXIT_INTERRUPTED in codes else next(filter(None, codes), 0))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that `facesieve run` has written.")],
+) -> None:
+    """Make report.html again from the files of a run."""
+    from .stream.sinks.report import render_report
+
+    typer.echo(render_report(folder))
+
+
+def _settings(
+    path: Path | None,
+    top_k: int | None,
+    detector: str | None,
+    tracker: str | None,
+    scorer: str | None,
+    engine: str | None,
+    every_frame: bool,
+) -> Config:
+    """The file's configuration with the command line's options over it."""
+    settings = read_config(path) if path is not None else Config()
+    table = settings.model_dump()
+
+    def choose(part: str, kind: str | None) -> None:
+        if kind is not None and table[part]["kind"] != kind:
+            table[part] = {"kind": kind}
+
+    choose("detector", detector)
+    choose("tracker", tracker)
+    choose("engine", engine)
+    if scorer in ("student", "analytical"):
+        choose("scorer", scorer)
+    elif scorer is not None:
+        if not Path(scorer).is_file():
+            raise ConfigError(
+                f"--scorer {scorer}: neither `student`, `analytical` nor a file; expected one of these"
+            )
+        table["scorer"] = {"kind": "student", "weights": scorer}
+    if top_k is not None:
+        table["selection"]["top_k"] = top_k
+    if every_frame:
+        table["detector"]["hz"] = 0.0
+    return parse_config(table, "command line")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C (and SIGTERM) ask for a clean end; a second one ends at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,222 @@
+"""What can be configured: frozen values, the same names in TOML. Unknown keys are refused.
+
+Every table is optional; an empty file is the default configuration. Times are in the unit of their suffix,
+sizes in pixels of the decoded frame unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .stream.errors import ConfigError, SourceUnreadable
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Degrees = Annotated[float, Field(gt=0, le=180)]
+
+
+class Table(BaseModel):
+    """A frozen table of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DecodeConfig(Table):
+    """threads: of the decoder, 0 = one a core. max_pixels: larger frames are refused (default 8192×8192).
+    image_fps: reads a folder of images as a film at that rate; None = unrelated pictures."""
+
+    threads: int = Field(0, ge=0, le=64)
+    max_pixels: int = Field(8192 * 8192, ge=1)
+    image_fps: float | None = Field(None, gt=0, le=1000)
+
+
+class DetectorTable(Table):
+    """hz: detections a second of video, 0 = every frame. long_side_px: of the picture the detector sees,
+    None = small enough for speed while a face of selection.min_face_px stays findable (320 to 640).
+    weights: a file of one's own instead of the zoo's."""
+
+    hz: float = Field(8.0, ge=0, le=1000)
+    long_side_px: int | None = Field(None, ge=64, le=4096)
+    min_score: Ratio = 0.5
+    nms_iou: Ratio = 0.4
+    weights: Path | None = None
+
+
+class CenterFaceConfig(DetectorTable):
+    kind: Literal["centerface"] = "centerface"
+
+
+class YuNetConfig(DetectorTable):
+    kind: Literal["yunet"] = "yunet"
+    min_score: Ratio = 0.6
+
+
+class ScrfdConfig(DetectorTable):
+    kind: Literal["scrfd"] = "scrfd"
+
+
+class BlazeFaceConfig(DetectorTable):
+    kind: Literal["blazeface"] = "blazeface"
+
+
+class MediaPipeConfig(DetectorTable):
+    kind: Literal["mediapipe"] = "mediapipe"
+
+
+DetectorConfig = Annotated[
+    CenterFaceConfig | YuNetConfig | ScrfdConfig | BlazeFaceConfig | MediaPipeConfig,
+    Field(discriminator="kind"),
+]
+
+
+class TrackerTable(Table):
+    """lost_s: a face unseen for so long ends its track. min_hits: detections before a track gets its id."""
+
+    lost_s: float = Field(1.5, gt=0, le=3600)
+    min_hits: int = Field(1, ge=1, le=100)
+    scene_cuts: bool = True
+
+
+class ByteTrackConfig(TrackerTable):
+    kind: Literal["bytetrack"] = "bytetrack"
+
+
+class OCSortConfig(TrackerTable):
+    kind: Literal["ocsort"] = "ocsort"
+
+
+TrackerConfig = Annotated[ByteTrackConfig | OCSortConfig, Field(discriminator="kind")]
+
+
+class AnalyticalConfig(Table):
+    """Sharpness, size, pose, exposure, truncation and detector confidence: no network."""
+
+    kind: Literal["analytical"] = "analytical"
+
+
+class StudentConfig(Table):
+    """A student network: the shipped one, or an eDifFIQA-shaped ONNX of one's own."""
+
+    kind: Literal["student"] = "student"
+    weights: Path | None = None
+    max_batch: int = Field(32, ge=1, le=1024)
+
+
+ScorerConfig = Annotated[AnalyticalConfig | StudentConfig, Field(discriminator="kind")]
+
+
+class OpenVinoConfig(Table):
+    """precision: auto lets OpenVINO compute in bfloat16 where the CPU has it."""
+
+    kind: Literal["openvino"] = "openvino"
+    device: str = "CPU"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int = Field(0, ge=0, le=256)
+
+
+class OnnxRuntimeConfig(Table):
+    kind: Literal["onnxruntime"] = "onnxruntime"
+    threads: int = Field(0, ge=0, le=256)
+
+
+EngineConfig = Annotated[OpenVinoConfig | OnnxRuntimeConfig, Field(discriminator="kind")]
+
+
+class SelectionConfig(Table):
+    """Which faces are kept of a track.
+
+    min_face_px: shorter side of the face box. max_yaw_deg, max_pitch_deg, max_roll_deg: head pose estimated
+    from the landmarks. max_truncated: share of the chip outside the frame. min_score: of the scorer in use.
+    min_hits: detections a track needs. min_gap_ms: least time between two kept shots.
+    """
+
+    top_k: int = Field(3, ge=1, le=100)
+    min_face_px: float = Field(40, ge=0)
+    min_score: float | None = None
+    max_yaw_deg: Degrees | None = None
+    max_pitch_deg: Degrees | None = None
+    max_roll_deg: Degrees | None = None
+    max_truncated: Ratio = 0.35
+    min_hits: int = Field(3, ge=1)
+    min_track_ms: float = Field(0, ge=0)
+    min_gap_ms: float = Field(500, ge=0)
+
+
+class OutputConfig(Table):
+    """margin: of the kept crop around the face box, as a share of its size on each side."""
+
+    margin: float = Field(0.4, ge=0, le=3)
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    report: bool = True
+
+
+class Config(Table):
+    """The whole configuration."""
+
+    decode: DecodeConfig = DecodeConfig()
+    detector: DetectorConfig = CenterFaceConfig()
+    tracker: TrackerConfig = ByteTrackConfig()
+    scorer: ScorerConfig = AnalyticalConfig()
+    engine: EngineConfig = OpenVinoConfig()
+    selection: SelectionConfig = SelectionConfig()
+    output: OutputConfig = OutputConfig()
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a TOML file; ConfigError names the file, the key and what was expected."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such configuration file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text, so not TOML") from error
+    except OSError as error:
+        raise SourceUnreadable(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return parse_config(table, str(path))
+
+
+def parse_config(table: dict[str, Any], origin: str) -> Config:
+    """The configuration a mapping describes; origin names it in errors. A table without `kind` means the
+    default kind of its part."""
+    for part, field in Config.model_fields.items():
+        default_kind = getattr(field.default, "kind", None)
+        if default_kind and isinstance(table.get(part), dict) and "kind" not in table[part]:
+            table = {**table, part: {"kind": default_kind, **table[part]}}
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        problems = "\n".join(f"{origin}: {_explain(problem)}" for problem in error.errors())
+        raise ConfigError(problems) from error
+
+
+def _explain(problem: Any) -> str:
+    """One pydantic problem as a sentence: where, what was expected, what came."""
+    location = [str(part) for part in problem["loc"]]
+    union = len(location) > 2 and hasattr(Config.model_fields[location[0]].annotation, "__args__")
+    key = ".".join(location[:1] + location[2:] if union else location)  # pydantic names the union's member too
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, 1)
+        hint = f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(sorted(known))}"
+        return f"unknown key `{key}`{hint}"
+    return f"`{key}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """The fields of the table at a location (part, then kind where the part is a union)."""
+    if not location:
+        return list(Config.model_fields)
+    annotation = Config.model_fields[location[0]].annotation
+    for member in getattr(annotation, "__args__", (annotation,)):
+        kind = member.model_fields.get("kind")
+        if len(location) == 1 or (kind is not None and kind.default == location[1]):
+            return [name for name in member.model_fields if name != "kind"]
+    return []

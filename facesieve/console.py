@@ -1,0 +1,180 @@
+"""What `facesieve run` shows: a bar on a terminal, plain lines elsewhere, JSON lines, or nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from .job import Outcome, shown
+from .stream.pipeline import Progress
+from .stream.ports import FrameSource
+from .stream.types import TrackResult
+
+PLAIN_EVERY_S = 10.0
+BAR_EVERY_S = 0.2
+
+
+class Screen:
+    """One run's outputs: progress to stderr, results to stdout.
+
+    quiet: errors only. as_json: one JSON object a line on stdout (`track` as each ends, `source` at each
+    source's end), no table.
+    """
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self._quiet = quiet
+        self._as_json = as_json
+        self._out = Console(highlight=False)
+        self._err = Console(stderr=True, highlight=False)
+        self._watched: tuple[str, FrameSource, Progress] | None = None
+
+    def watch(self, spec: str, source: FrameSource, progress: Progress) -> None:
+        """From now on, progress is this source's."""
+        self._watched = (spec, source, progress)
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Shows progress from a thread of its own until the block ends."""
+        if self._quiet:
+            yield
+            return
+        done = threading.Event()
+        follow = self._follow_bar if self._err.is_terminal else self._follow_lines
+        thread = threading.Thread(target=follow, args=(done,), name="facesieve-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def result(self, source: str, result: TrackResult) -> None:
+        """A track ended."""
+        if self._as_json:
+            summary = result.summary
+            self._json(
+                event="track",
+                source=source,
+                track=summary.track,
+                first_pts_s=summary.first_pts_s,
+                last_pts_s=summary.last_pts_s,
+                frames_seen=summary.frames_seen,
+                kept=summary.kept,
+                rejected={str(reason): count for reason, count in summary.rejected.items()},
+                end=str(summary.end),
+                scores=[shot.quality.score for shot in result.shots],
+            )
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A source ended."""
+        if self._as_json:
+            self._json(
+                event="source",
+                source=outcome.spec,
+                out=str(outcome.out),
+                tracks=len(outcome.rows),
+                shots=sum(row.summary.kept for row in outcome.rows),
+                exit_code=outcome.exit_code,
+                error=str(outcome.error) if outcome.error else None,
+                damage=outcome.damage,
+            )
+        elif not self._quiet and (outcome.rows or not outcome.error):
+            self._out.print(_table(outcome))
+        if outcome.error is not None:
+            self.error(str(outcome.error))
+        elif outcome.damage:
+            self.error(f"{shown(outcome.spec)}: partial: {outcome.damage}")
+        if outcome.report is not None and not self._quiet and not self._as_json:
+            self._out.print(Text(f"Report: {shown(outcome.report.resolve())}"), soft_wrap=True)
+
+    def error(self, message: str) -> None:
+        """One clear line on stderr."""
+        self._err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
+
+    def _json(self, **event: Any) -> None:
+        sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def _follow_bar(self, done: threading.Event) -> None:
+        columns: Sequence[ProgressColumn] = (
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+        )
+        with Bar(*columns, console=self._err, transient=True, refresh_per_second=5) as bar:
+            task, current = bar.add_task("", total=None, name="starting", facts=""), None
+            meter = _Meter()
+            while not done.wait(BAR_EVERY_S):
+                if (watched := self._watched) is None:
+                    continue
+                spec, source, progress = watched
+                if current is not progress:
+                    current, meter = progress, _Meter()
+                    bar.reset(task, total=source.duration_s, name=shown(source.name)[:40])
+                bar.update(task, completed=max(0.0, progress.pts_s), facts=meter.facts(progress))
+
+    def _follow_lines(self, done: threading.Event) -> None:
+        meter, current = _Meter(), None
+        while not done.wait(PLAIN_EVERY_S):
+            if (watched := self._watched) is not None:
+                if current is not watched[2]:
+                    current, meter = watched[2], _Meter()
+                line = f"{shown(watched[1].name)}: {meter.facts(watched[2])}"
+                self._err.print(Text(line), soft_wrap=True)
+
+
+class _Meter:
+    """Rates since the source began."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def facts(self, progress: Progress) -> str:
+        elapsed_s = max(1e-6, time.monotonic() - self._started)
+        return (
+            f"{progress.frames} frames, {progress.frames / elapsed_s:.0f} fps "
+            f"({max(0.0, progress.pts_s) / elapsed_s:.1f}× real time), "
+            f"{progress.faces} faces, {progress.tracks} tracks"
+        )
+
+
+def _table(outcome: Outcome) -> Table:
+    table = Table(title=Text(shown(outcome.spec)), title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("track", "right"), ("from – to", "left"), ("seen", "right"), ("best", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    table.add_column("file", overflow="fold")
+    for row in sorted(outcome.rows, key=lambda row: row.summary.track):
+        summary = row.summary
+        table.add_row(
+            str(summary.track),
+            f"{_clock(summary.first_pts_s)} – {_clock(summary.last_pts_s)}",
+            str(summary.frames_seen),
+            f"{row.best:.3f}" if row.best is not None else "–",
+            row.file or Text(_why_none(row.summary.rejected), style="dim"),
+        )
+    if not outcome.rows:
+        table.add_row("", "", "", "", Text("no face found", style="dim"))
+    return table
+
+
+def _why_none(rejected: Any) -> str:
+    counts = ", ".join(f"{str(reason).replace('_', ' ')} {count}" for reason, count in rejected.items() if count)
+    return f"none kept: {counts}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(max(0.0, seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"

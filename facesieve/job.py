@@ -1,0 +1,213 @@
+"""The main job: sources in, a folder of results for each out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .build import Built, build
+from .config import Config
+from .stream.decode.sources import open_source, printable, slug
+from .stream.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, FacesieveError, OutputError
+from .stream.pipeline import Progress
+from .stream.ports import FrameSource
+from .stream.sinks.folder import FolderSink
+from .stream.sinks.report import render_report
+from .stream.types import BestShot, TrackResult, TrackSummary
+
+STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One track in the closing table; pixels are on disk by then."""
+
+    summary: TrackSummary
+    best: float | None
+    file: str | None
+
+    @staticmethod
+    def of(result: TrackResult) -> Row:
+        best = result.shots[0] if result.shots else None
+        return Row(
+            dataclasses.replace(result.summary, timeline=()),
+            best.quality.score if best else None,
+            f"shots/{result.summary.track}/1.jpg" if best else None,
+        )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one source. error: why it failed; damage: what of it could not be read."""
+
+    spec: str
+    out: Path
+    rows: list[Row] = field(default_factory=list)
+    error: FacesieveError | None = None
+    damage: str | None = None
+    interrupted: bool = False
+    report: Path | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0, the error's own, EXIT_PARTIAL or EXIT_INTERRUPTED."""
+        if self.error is not None:
+            return self.error.exit_code
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_PARTIAL if self.damage else 0
+
+
+def best_shots(source: str | Path, *, top_k: int = 3, config: Config | None = None) -> Iterator[BestShot]:
+    """The best shots of every track of one source, each as soon as its track ends.
+
+    source: a video file, a folder or glob of images, or "-" for standard input. top_k: at most so many a
+    track, best first. config: everything else. Raises FacesieveError.
+    """
+    config = config or Config()
+    config = config.model_copy(
+        update={"selection": config.selection.model_copy(update={"top_k": top_k})}
+    )
+    with closing(build(config)) as built, closing(_open(str(source), config)) as frames:
+        for result in built.pipeline.run(frames):
+            yield from result.shots
+
+
+def output_folders(specs: Sequence[str], out: Path) -> list[Path]:
+    """Where each source's results go: `out` itself for one source, a folder a source below it for several."""
+    if len(specs) == 1:
+        return [out]
+    taken: dict[str, int] = {}
+    folders = []
+    for spec in specs:
+        name = slug(spec)
+        taken[name] = taken.get(name, 0) + 1
+        folders.append(out / (name if taken[name] == 1 else f"{name}-{taken[name]}"))
+    return folders
+
+
+def run_sources(
+    specs: Sequence[str],
+    out: Path,
+    config: Config,
+    *,
+    overwrite: bool,
+    stop: threading.Event,
+    watch: Callable[[str, FrameSource, Progress], None],
+    on_result: Callable[[TrackResult], None],
+) -> Iterator[Outcome]:
+    """Each source in turn; one that fails does not stop the next, an output that fails does."""
+    with closing(build(config)) as built:
+        for spec, folder in zip(specs, output_folders(specs, out), strict=True):
+            outcome = Outcome(spec, folder)
+            try:
+                _run_one(outcome, built, config, overwrite=overwrite, stop=stop, watch=watch, on_result=on_result)
+            except FacesieveError as error:
+                outcome.error = error
+            yield outcome
+            if outcome.interrupted or isinstance(outcome.error, OutputError):
+                return
+
+
+def _run_one(
+    outcome: Outcome,
+    built: Built,
+    config: Config,
+    *,
+    overwrite: bool,
+    stop: threading.Event,
+    watch: Callable[[str, FrameSource, Progress], None],
+    on_result: Callable[[TrackResult], None],
+) -> None:
+    started, progress = time.perf_counter(), Progress()
+    with closing(_open(outcome.spec, config)) as source:
+        sink = FolderSink(outcome.out, overwrite=overwrite, jpeg_quality=config.output.jpeg_quality)
+        with closing(sink):
+            watch(outcome.spec, source, progress)
+            for result in built.pipeline.run(source, progress=progress, stop=stop.is_set):
+                sink.write(result)
+                outcome.rows.append(Row.of(result))
+                on_result(result)
+            outcome.damage, outcome.interrupted = source.damage, stop.is_set()
+            elapsed_s = time.perf_counter() - started
+            sink.finish(_facts(outcome, source, built, config, progress, elapsed_s))
+        if config.output.report:
+            outcome.report = render_report(outcome.out)
+
+
+def _open(spec: str, config: Config) -> FrameSource:
+    decode = config.decode
+    return open_source(
+        spec, threads=decode.threads, max_pixels=decode.max_pixels, image_fps=decode.image_fps
+    )
+
+
+def _facts(
+    outcome: Outcome,
+    source: FrameSource,
+    built: Built,
+    config: Config,
+    progress: Progress,
+    elapsed_s: float,
+) -> dict[str, Any]:
+    """What run.json says. Only here do times of processing and versions appear."""
+    return {
+        "source": {
+            "name": source.name,
+            "sha256": _sha256(outcome.spec),
+            "duration_s": source.duration_s,
+            "stills": source.stills,
+            "damage": outcome.damage,
+        },
+        "complete": outcome.damage is None and not outcome.interrupted,
+        "interrupted": outcome.interrupted,
+        "config": config.model_dump(mode="json"),
+        "models": [dataclasses.asdict(model) for model in built.models],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version for name in STATED_PACKAGES if (version := _version(name))},
+        },
+        "counts": {
+            "frames": progress.frames,
+            "frames_detected": progress.detected,
+            "faces": progress.faces,
+            "faces_scored": progress.scored,
+            "tracks": progress.tracks,
+            "shots": progress.shots,
+        },
+        "timings_s": {
+            "total": round(elapsed_s, 3),
+            **{stage: round(spent, 3) for stage, spent in progress.stages_s.items()},
+        },
+        "fps": round(progress.frames / elapsed_s, 2) if elapsed_s > 0 else None,
+    }
+
+
+def _sha256(spec: str) -> str | None:
+    """The file's hash, None for folders, globs and pipes."""
+    path = Path(spec)
+    if spec == "-" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def shown(text: str | Path) -> str:
+    """A file name fit for a terminal: control characters escaped."""
+    return printable(str(text))

@@ -1,0 +1,175 @@
+"""The frame loop: video in, terminal events of tracks out."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .align import align
+from .cadence import Cadence, Counted, prefetch
+from .cuts import SceneCuts
+from .ports import Detector, FrameSource, QualityScorer, Selector, Tracker
+from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
+
+Gate = Callable[[Detections, int, Frame], Rejection | None]
+"""The cheap test of one detection, before its chip is cut."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; read it any time.
+
+    frames: decoded. pts_s: of the newest. detected: frames a detector saw. faces: detections. tracks: ended.
+    stages_s: seconds spent by the loop's thread, stage by stage (`wait` is for the decoder).
+    """
+
+    frames: int = 0
+    pts_s: float = 0.0
+    detected: int = 0
+    faces: int = 0
+    scored: int = 0
+    tracks: int = 0
+    shots: int = 0
+    stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class Pipeline:
+    """Detect, track, align, score, select: composable from any objects that have the ports' methods.
+
+    detector, scorer: shared by all sources, one at a time. new_tracker: a fresh tracker for each source.
+    new_selector: (source name, stills) → the selector of one source. gate: refuses a detection before its
+    chip is cut. hz: detections a second of video, 0 = every frame. scene_cuts: end all tracks at a cut.
+    margin: of the kept portrait around the box; None keeps chips only.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: Detector,
+        new_tracker: Callable[[], Tracker],
+        scorer: QualityScorer,
+        new_selector: Callable[[str, bool], Selector],
+        gate: Gate = lambda detections, index, frame: None,
+        hz: float = 8.0,
+        scene_cuts: bool = True,
+        margin: float | None = 0.4,
+    ) -> None:
+        self._detector = detector
+        self._new_tracker = new_tracker
+        self._scorer = scorer
+        self._new_selector = new_selector
+        self._gate = gate
+        self._hz = hz
+        self._scene_cuts = scene_cuts
+        self._margin = margin
+
+    def run(
+        self,
+        source: FrameSource,
+        *,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[TrackResult]:
+        """Terminal events in the order in which tracks end, each track exactly once.
+
+        The same source and parts give the same events whatever the thread timing. stop: asked at every
+        detection; when true, all tracks end with SHUTDOWN. On an error the live tracks are still ended and
+        yielded, then the error is raised; closing the generator early drops them.
+        """
+        progress = progress if progress is not None else Progress()
+        cadence = Cadence(hz=0.0 if source.stills else self._hz)
+        tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
+        cuts = SceneCuts() if self._scene_cuts and not source.stills else None
+        why = TrackEnd.END_OF_SOURCE
+        try:
+            with prefetch(cadence.due(source), stop) as frames:
+                for counted in self._awaited(frames, progress):
+                    if stop():
+                        break
+                    frame = counted.frame
+                    progress.frames, progress.pts_s = counted.frames, frame.pts_s
+                    if source.stills or self._is_cut(cuts, frame, progress):
+                        yield from self._end(tracker.finish(), selector, TrackEnd.SCENE_CUT, progress)
+                    yield from self._step(frame, tracker, selector, progress)
+        except Exception:
+            yield from self._end(tracker.finish(), selector, TrackEnd.SHUTDOWN, progress)
+            raise
+        if stop():
+            why = TrackEnd.SHUTDOWN
+        else:
+            progress.frames = cadence.frames
+        yield from self._end(tracker.finish(), selector, why, progress)
+
+    def _step(
+        self, frame: Frame, tracker: Tracker, selector: Selector, progress: Progress
+    ) -> Iterator[TrackResult]:
+        with _timed(progress, "detect"):
+            found = self._detector.detect(frame)
+        with _timed(progress, "track"):
+            tracking = tracker.update(found, frame.pts_s)
+        with _timed(progress, "align"):
+            crops = self._crops(frame, found, tracking, selector)
+        with _timed(progress, "score"):
+            qualities = self._scorer.score(crops)
+        with _timed(progress, "select"):
+            for crop, quality in zip(crops, qualities, strict=True):
+                selector.offer(crop, quality)
+        progress.detected += 1
+        progress.faces += len(found)
+        progress.scored += len(crops)
+        yield from self._end(tracking.ended, selector, TrackEnd.LOST, progress)
+
+    def _crops(
+        self, frame: Frame, found: Detections, tracking: Tracking, selector: Selector
+    ) -> Sequence[Crop]:
+        """The chips of the tracked faces that pass the gate."""
+        crops = []
+        for index, track in enumerate(tracking.ids.tolist()):
+            if track < 0:
+                continue
+            refused = self._gate(found, index, frame)
+            made = refused or align(frame, found, index, track, margin=self._margin)
+            if isinstance(made, Rejection):
+                selector.reject(track, frame.pts_s, made)
+            else:
+                crops.append(made)
+        return crops
+
+    def _end(
+        self, tracks: Sequence[int], selector: Selector, why: TrackEnd, progress: Progress
+    ) -> Iterator[TrackResult]:
+        for track in tracks:
+            with _timed(progress, "select"):
+                result = selector.end(track, why)
+            if result is not None:
+                progress.tracks += 1
+                progress.shots += len(result.shots)
+                yield result
+
+    def _is_cut(self, cuts: SceneCuts | None, frame: Frame, progress: Progress) -> bool:
+        if cuts is None:
+            return False
+        with _timed(progress, "cuts"):
+            step = max(1, min(frame.picture.width, frame.picture.height) // 64)
+            return cuts.is_cut(frame.picture.luma(step), frame.pts_s)
+
+    @staticmethod
+    def _awaited(frames: Iterator[Counted], progress: Progress) -> Iterator[Counted]:
+        while True:
+            with _timed(progress, "wait"):
+                counted = next(frames, None)
+            if counted is None:
+                return
+            yield counted
+
+
+@contextmanager
+def _timed(progress: Progress, stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        progress.stages_s[stage] += time.perf_counter() - started
