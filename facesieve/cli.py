@@ -25,7 +25,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models = typer.Typer(help="Weights: what there is, where it comes from, what it may be used for.", no_args_is_help=True)
+models = typer.Typer(
+    help="Weights: what there is, where it comes from, what it may be used for.", no_args_is_help=True
+)
 app.add_typer(models, name="models")
 
 Detectors = Literal["centerface", "yunet", "scrfd", "blazeface", "mediapipe"]
@@ -81,9 +83,9 @@ def run(
     sources: Annotated[
         list[str], typer.Argument(help="Video files, folders or globs of images, or - for standard input.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results; several sources get one below it each.")] = Path(
-        "facesieve-results"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results; several sources get one below it each.")
+    ] = Path("facesieve-results"),
     config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Shots kept of each track.")] = None,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
@@ -175,16 +177,16 @@ def _interruptible() -> Iterator[threading.Event]:
     """Ctrl-C (and SIGTERM) ask for a clean end; a second one ends at once."""
     stop = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {
+        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -201,7 +201,9 @@ def _explain(problem: Any) -> str:
     """One pydantic problem as a sentence: where, what was expected, what came."""
     location = [str(part) for part in problem["loc"]]
     union = len(location) > 2 and hasattr(Config.model_fields[location[0]].annotation, "__args__")
-    key = ".".join(location[:1] + location[2:] if union else location)  # pydantic names the union's member too
+    key = ".".join(
+        location[:1] + location[2:] if union else location
+    )  # pydantic names the union's member too
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(location[-1], known, 1)

@@ -119,7 +119,7 @@ class Screen:
             while not done.wait(BAR_EVERY_S):
                 if (watched := self._watched) is None:
                     continue
-                spec, source, progress = watched
+                _, source, progress = watched
                 if current is not progress:
                     current, meter = progress, _Meter()
                     bar.reset(task, total=source.duration_s, name=shown(source.name)[:40])
@@ -170,7 +170,9 @@ def _table(outcome: Outcome) -> Table:
 
 
 def _why_none(rejected: Any) -> str:
-    counts = ", ".join(f"{str(reason).replace('_', ' ')} {count}" for reason, count in rejected.items() if count)
+    counts = ", ".join(
+        f"{str(reason).replace('_', ' ')} {count}" for reason, count in rejected.items() if count
+    )
     return f"none kept: {counts}"
 
 

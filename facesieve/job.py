@@ -74,9 +74,7 @@ def best_shots(source: str | Path, *, top_k: int = 3, config: Config | None = No
     track, best first. config: everything else. Raises FacesieveError.
     """
     config = config or Config()
-    config = config.model_copy(
-        update={"selection": config.selection.model_copy(update={"top_k": top_k})}
-    )
+    config = config.model_copy(update={"selection": config.selection.model_copy(update={"top_k": top_k})})
     with closing(build(config)) as built, closing(_open(str(source), config)) as frames:
         for result in built.pipeline.run(frames):
             yield from result.shots
@@ -110,7 +108,9 @@ def run_sources(
         for spec, folder in zip(specs, output_folders(specs, out), strict=True):
             outcome = Outcome(spec, folder)
             try:
-                _run_one(outcome, built, config, overwrite=overwrite, stop=stop, watch=watch, on_result=on_result)
+                _run_one(
+                    outcome, built, config, overwrite=overwrite, stop=stop, watch=watch, on_result=on_result
+                )
             except FacesieveError as error:
                 outcome.error = error
             yield outcome
@@ -146,9 +146,7 @@ def _run_one(
 
 def _open(spec: str, config: Config) -> FrameSource:
     decode = config.decode
-    return open_source(
-        spec, threads=decode.threads, max_pixels=decode.max_pixels, image_fps=decode.image_fps
-    )
+    return open_source(spec, threads=decode.threads, max_pixels=decode.max_pixels, image_fps=decode.image_fps)
 
 
 def _facts(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .types import Frame
@@ -52,40 +51,53 @@ class Cadence:
             yield Counted(passed, self.frames)
 
 
-@contextmanager
-def prefetch(
-    frames: Iterator[Counted], stop: Callable[[], bool], depth: int = 4
-) -> Iterator[Iterator[Counted]]:
-    """Runs the iterator in a thread of its own, at most depth frames ahead; order and errors are kept.
+class Prefetch:
+    """Runs an iterator of frames in a thread of its own, at most depth frames ahead; order and errors are kept.
 
-    The iterator given out ends early once stop() is true and nothing is ready (a pipe that fell silent).
+    Iterating ends early once stop() is true and nothing is ready (a pipe that fell silent). A context manager:
+    leaving it ends the thread.
     """
-    ready: queue.Queue[Counted | BaseException | None] = queue.Queue(depth)
-    stopped = threading.Event()
 
-    def put(item: Counted | BaseException | None) -> None:
-        while not stopped.is_set():
+    def __init__(self, frames: Iterator[Counted], stop: Callable[[], bool], depth: int = 4) -> None:
+        self._frames = frames
+        self._stop = stop
+        self._ready: queue.Queue[Counted | BaseException | None] = queue.Queue(depth)
+        self._left = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="facesieve-decode", daemon=True)
+
+    def __enter__(self) -> Iterator[Counted]:
+        self._reader.start()
+        return self._given()
+
+    def __exit__(self, *error: object) -> None:
+        self._left.set()
+        self._reader.join(timeout=2)  # longer only where the system will not let go of a read
+
+    def _read(self) -> None:
+        try:
+            for counted in self._frames:
+                if not self._put(counted):
+                    return
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
+            self._put(error)
+
+    def _put(self, item: Counted | BaseException | None) -> bool:
+        """False once nobody listens any more."""
+        while not self._left.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                self._ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return True
+        return False
 
-    def read() -> None:
-        try:
-            for counted in frames:
-                put(counted)
-                if stopped.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
-            put(error)
-
-    def consume() -> Iterator[Counted]:
+    def _given(self) -> Iterator[Counted]:
         while True:
             try:
-                item = ready.get(timeout=0.25)
+                item = self._ready.get(timeout=0.25)
             except queue.Empty:
-                if stop():
+                if self._stop():
                     return
                 continue
             if item is None:
@@ -93,11 +105,3 @@ def prefetch(
             if isinstance(item, BaseException):
                 raise item
             yield item
-
-    reader = threading.Thread(target=read, name="facesieve-decode", daemon=True)
-    reader.start()
-    try:
-        yield consume()
-    finally:
-        stopped.set()
-        reader.join(timeout=2)  # longer only where the system will not let go of a read

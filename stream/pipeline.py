@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .align import align
-from .cadence import Cadence, Counted, prefetch
+from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
 from .ports import Detector, FrameSource, QualityScorer, Selector, Tracker
 from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
@@ -41,7 +41,7 @@ class Pipeline:
 
     detector, scorer: shared by all sources, one at a time. new_tracker: a fresh tracker for each source.
     new_selector: (source name, stills) → the selector of one source. gate: refuses a detection before its
-    chip is cut. hz: detections a second of video, 0 = every frame. scene_cuts: end all tracks at a cut.
+    chip is cut (None lets all pass). hz: detections a second of video, 0 = every frame. scene_cuts: end all tracks at a cut.
     margin: of the kept portrait around the box; None keeps chips only.
     """
 
@@ -52,7 +52,7 @@ class Pipeline:
         new_tracker: Callable[[], Tracker],
         scorer: QualityScorer,
         new_selector: Callable[[str, bool], Selector],
-        gate: Gate = lambda detections, index, frame: None,
+        gate: Gate | None = None,
         hz: float = 8.0,
         scene_cuts: bool = True,
         margin: float | None = 0.4,
@@ -85,7 +85,7 @@ class Pipeline:
         cuts = SceneCuts() if self._scene_cuts and not source.stills else None
         why = TrackEnd.END_OF_SOURCE
         try:
-            with prefetch(cadence.due(source), stop) as frames:
+            with Prefetch(cadence.due(source), stop) as frames:
                 for counted in self._awaited(frames, progress):
                     if stop():
                         break
@@ -130,7 +130,7 @@ class Pipeline:
         for index, track in enumerate(tracking.ids.tolist()):
             if track < 0:
                 continue
-            refused = self._gate(found, index, frame)
+            refused = self._gate(found, index, frame) if self._gate else None
             made = refused or align(frame, found, index, track, margin=self._margin)
             if isinstance(made, Rejection):
                 selector.reject(track, frame.pts_s, made)
