@@ -1,0 +1,124 @@
+"""Reading and writing torch checkpoints. Files are data: nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..stream.errors import ModelInvalid, OutputUnwritable, WeightsCorrupt, WeightsUnavailable
+
+WRAPPERS = ("model", "state_dict", "model_state_dict", "net")
+"""Names under which training scripts keep the weights beside optimiser and step."""
+
+SHOWN = 5
+DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What reading a truncated or foreign file raises in torch and zipfile."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The mapping stored at path, tensors on the CPU.
+
+    Only tensors, numbers, strings and plain containers are read (torch's weights-only unpickler).
+    Raises WeightsUnavailable where there is no file, WeightsCorrupt for a damaged one, ModelInvalid
+    for a file that would run code or does not hold a mapping.
+    """
+    if not path.is_file():
+        raise WeightsUnavailable(f"expected a checkpoint file, found none: {path}")
+    if path.stat().st_size == 0:
+        raise WeightsCorrupt(f"expected a checkpoint, got an empty file: {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols; the error below says what matters
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as refused:
+        raise ModelInvalid(
+            f"expected tensors and plain values only, got objects that would run code or bytes that are no "
+            f"checkpoint: {path}: {_first_line(refused)}"
+        ) from refused
+    except DAMAGE as bad:
+        raise WeightsCorrupt(
+            f"expected a torch checkpoint, got a damaged file: {path}: {_first_line(bad)}"
+        ) from bad
+    except OSError as cause:
+        raise WeightsUnavailable(f"expected a readable checkpoint: {path}: {cause.strerror}") from cause
+    if not isinstance(content, Mapping):
+        raise ModelInvalid(f"expected a mapping of names to tensors, got {type(content).__name__}: {path}")
+    return dict(content)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint: the file itself or its entry `model`, `state_dict`, …; no `module.`."""
+    return weights_of(read_checkpoint(path), path)
+
+
+def weights_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """As read_state_dict, for a checkpoint that is read already; `path` serves the error."""
+    for name in WRAPPERS:
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if strangers or not content:
+        raise ModelInvalid(f"expected names of tensors, got {_some(strangers) or 'nothing'}: {path}")
+    if all(str(key).startswith("module.") for key in content):
+        return {str(key).removeprefix("module."): value for key, value in content.items()}
+    return {str(key): value for key, value in content.items()}
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copies `state` into the network; every name and shape must agree.
+
+    BN counters (`num_batches_tracked`) may lack: torch wrote none before 0.4.1, and inference ignores them.
+    Raises ModelInvalid that names what is missing, unexpected or of another shape, and the path.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key} expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    faults = [
+        f"{len(names)} {what}: {_some(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if faults:
+        raise ModelInvalid(
+            f"expected the weights of {type(network).__name__}, got {'; '.join(faults)}: {path}"
+        )
+    network.load_state_dict(dict(state), strict=False)
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes under a temporary name in the same folder, then renames: a kill leaves the old file whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        try:
+            torch.save(dict(content), temporary)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, RuntimeError) as cause:
+        raise OutputUnwritable(f"could not write a checkpoint to {path}: {_first_line(cause)}") from cause
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

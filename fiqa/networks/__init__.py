@@ -1,0 +1,31 @@
+"""Backbones and students, state-dict compatible with the published checkpoints."""
+
+from .foamliu import FoamliuMobileFaceNet
+from .iresnet import IResNet
+from .mobilefacenet import MobileFaceNet
+from .students import (
+    AIKD,
+    ARCHITECTURES,
+    Architecture,
+    Backbone,
+    DifFIQAR,
+    EDifFIQA,
+    QualityMLP,
+    Student,
+    build_student,
+)
+
+__all__ = [
+    "AIKD",
+    "ARCHITECTURES",
+    "Architecture",
+    "Backbone",
+    "DifFIQAR",
+    "EDifFIQA",
+    "FoamliuMobileFaceNet",
+    "IResNet",
+    "MobileFaceNet",
+    "QualityMLP",
+    "Student",
+    "build_student",
+]

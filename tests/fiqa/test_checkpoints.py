@@ -1,0 +1,103 @@
+"""Checkpoints are data: code in them never runs, and every disagreement is named."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from facesieve.fiqa.checkpoints import load_weights, read_checkpoint, read_state_dict, write_checkpoint
+from facesieve.stream.errors import ModelInvalid, OutputUnwritable, WeightsCorrupt, WeightsUnavailable
+
+
+class Payload:
+    """Unpickling this makes a folder: proof that code ran."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_code_in_a_checkpoint_is_refused_unrun(tmp_path, write):
+    path, mark = tmp_path / "evil.pth", tmp_path / "ran"
+    write({"weight": Payload(mark)}, path)
+    with pytest.raises(ModelInvalid, match=r"evil\.pth"):
+        read_checkpoint(path)
+    assert not mark.exists()
+
+
+def test_round_trip_and_nesting(tmp_path):
+    network = nn.Linear(2, 1)
+    plain, nested, parallel = tmp_path / "a.pth", tmp_path / "b.pt", tmp_path / "c.pth"
+    write_checkpoint(plain, network.state_dict())
+    write_checkpoint(nested, {"step": 3, "model": network.state_dict(), "opt": {}, "ema": {}, "scaler": None})
+    write_checkpoint(parallel, {f"module.{k}": v for k, v in network.state_dict().items()})
+    for path in (plain, nested, parallel):
+        fresh = nn.Linear(2, 1)
+        load_weights(fresh, read_state_dict(path), path)
+        assert torch.equal(fresh.weight, network.weight)
+    assert read_checkpoint(nested)["step"] == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth", "b.pt", "c.pth"]
+
+
+def test_disagreements_are_named_with_the_path(tmp_path):
+    path = tmp_path / "other.pth"
+    state = {"weight": torch.zeros(5, 2), "extra": torch.zeros(1)}
+    with pytest.raises(ModelInvalid) as refused:
+        load_weights(nn.Linear(2, 1), state, path)
+    for part in ("1 missing: bias", "1 unexpected: extra", "weight expected (1, 2), got (5, 2)", "other.pth"):
+        assert part in str(refused.value)
+
+
+def test_counters_of_batch_norm_may_lack(tmp_path):
+    norm = nn.BatchNorm1d(3)
+    state = {k: v + 1 for k, v in norm.state_dict().items() if k != "num_batches_tracked"}
+    load_weights(norm, state, tmp_path)
+    assert torch.equal(norm.running_var, torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", WeightsCorrupt),
+        (b"PK\x03\x04 cut short", WeightsCorrupt),
+        (b"hello, no checkpoint", WeightsCorrupt),
+    ],
+)
+def test_damaged_files(tmp_path, content, error):
+    path = tmp_path / "bad.pth"
+    path.write_bytes(content)
+    with pytest.raises(error, match=r"bad\.pth"):
+        read_checkpoint(path)
+
+
+def test_truncated_file(tmp_path):
+    path = tmp_path / "cut.pth"
+    torch.save({"w": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(WeightsCorrupt, match=r"cut\.pth"):
+        read_checkpoint(path)
+
+
+def test_missing_file_and_wrong_content(tmp_path):
+    with pytest.raises(WeightsUnavailable, match=r"none\.pth"):
+        read_checkpoint(tmp_path / "none.pth")
+    path = tmp_path / "list.pth"
+    torch.save([1, 2], path)
+    with pytest.raises(ModelInvalid, match="mapping"):
+        read_checkpoint(path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ModelInvalid, match="epoch"):
+        read_state_dict(path)
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputUnwritable, match=r"m\.pt"):
+        write_checkpoint(tmp_path / "file" / "m.pt", {"a": torch.zeros(1)})
