@@ -1,0 +1,215 @@
+"""OpenVINO: the engine of CPUs (and of Intel's GPUs and NPUs). Reads ONNX, TensorFlow Lite and OpenVINO IR.
+
+Results don't depend on the number of threads: OpenVINO's CPU kernels split work over rows and channels of the
+output, never over the terms of one sum (tests/engines/test_openvino.py holds it for every model here). They
+do depend, in the last bits, on precision, on the shape a graph was compiled for and on the processor.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino.preprocess import PrePostProcessor
+
+from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
+from ..stream.ports import Closing
+from . import compiled_cache, onnx_wire
+from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
+
+Precision = Literal["fp32", "bf16", "auto"]
+Hint = Literal["latency", "throughput"]
+_SPECIALISED_LIMIT = 16
+_PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+
+
+class OpenVinoEngine(Closing):
+    """A network compiled by OpenVINO. Not for use by two threads at once.
+
+    model: a file, or the bytes of an ONNX model. pixels: makes the input (n, h, w, 3) uint8 and compiles the
+    conversion into the graph. precision: of the arithmetic; "auto" is the device's own choice (bf16 on CPUs
+    with AMX). threads: 0 for all cores. specialise: compile anew for each input shape (at most 16 are kept),
+    which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled networks.
+
+    Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        pixels: PixelInput | None = None,
+        device: str = "CPU",
+        precision: Precision = "auto",
+        threads: int = 0,
+        hint: Hint = "latency",
+        specialise: bool = False,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
+        self._device = _available(device)
+        self._config = _config(self._device, precision, threads, hint)
+        self._cache_dir, self._specialise = cache_dir, specialise
+        self._graph: Any = _read(model, self.label, pixels)
+        self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
+        self._key = _digest(model) + repr((pixels, self._device, sorted(map(repr, self._config.items()))))
+        self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._closed = False
+        if not specialise:
+            self._requests[()] = self._compile(())
+
+    @property
+    def inputs(self) -> Signature:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Signature:
+        return self._outputs
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16", "fp16"]:
+        """Of the arithmetic, as the device decided; compiles if nothing is compiled yet."""
+        if self._closed:
+            raise EngineClosed(f"{self.label}: the engine was closed")
+        request = next(iter(self._requests.values())) if self._requests else None
+        compiled = request.get_compiled_model() if request is not None else self._compiled(())
+        kind = compiled.get_property("INFERENCE_PRECISION_HINT")
+        return "bf16" if kind == ov.Type.bf16 else "fp16" if kind == ov.Type.f16 else "fp32"
+
+    def infer(self, feeds: Feeds) -> Mapping[str, npt.NDArray[Any]]:
+        """Run the network. Contiguous feeds are read in place; outputs are valid until the next call."""
+        if self._closed:
+            raise EngineClosed(f"{self.label}: the engine was closed")
+        check_feeds(feeds, self._inputs, self.label)
+        arrays = [np.ascontiguousarray(feeds[name]) for name in self._inputs]
+        request = self._request(tuple(a.shape for a in arrays))
+        # The request keeps pointers into the feeds, so they live as long as the call.
+        for i, array in enumerate(arrays):
+            request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
+        try:
+            request.infer()
+        except RuntimeError as failure:
+            shapes = {n: a.shape for n, a in zip(self._inputs, arrays, strict=True)}
+            raise ModelInvalid(f"{self.label}: cannot run on {shapes}: {_first_line(failure)}") from failure
+        return {name: request.get_output_tensor(i).data for i, name in enumerate(self._outputs)}
+
+    def close(self) -> None:
+        self._closed = True
+        self._requests.clear()
+        self._graph = None
+
+    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        key = shapes if self._specialise else ()
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = self._compile(key)
+            if len(self._requests) > _SPECIALISED_LIMIT:
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(key)
+        return request
+
+    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        return self._compiled(shapes).create_infer_request()
+
+    def _compiled(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        key = hashlib.sha256(f"{self._key} {shapes} {ov.get_version()}".encode()).hexdigest()
+        blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
+        if blob is not None:
+            return _core().import_model(blob, self._device, self._config)
+        graph = self._graph
+        if shapes:
+            graph = graph.clone()
+            graph.reshape({i: ov.PartialShape(list(s)) for i, s in enumerate(shapes)})
+        try:
+            compiled = _core().compile_model(graph, self._device, self._config)
+        except RuntimeError as failure:
+            raise ModelInvalid(
+                f"{self.label}: {self._device} cannot compile it: {_first_line(failure)}"
+            ) from failure
+        if self._cache_dir is not None:
+            compiled_cache.save(self._cache_dir, key, compiled.export_model().getvalue())
+        return compiled
+
+
+@functools.cache
+def _core() -> Any:
+    return ov.Core()
+
+
+def _available(device: str) -> str:
+    present = _core().available_devices
+    if device not in present and device.split(".")[0] not in present:
+        raise EngineUnavailable(f"OpenVINO finds no device {device!r} here; it has {', '.join(present)}")
+    return device
+
+
+def _config(device: str, precision: Precision, threads: int, hint: Hint) -> dict[str, Any]:
+    config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
+    if precision != "auto":
+        able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        if precision.upper() not in able:
+            raise EngineUnavailable(
+                f"{device} cannot compute in {precision}; it can in {', '.join(sorted(able))}"
+            )
+        config["INFERENCE_PRECISION_HINT"] = _PRECISION[precision]
+    if threads:
+        config["INFERENCE_NUM_THREADS"] = threads
+    return config
+
+
+def _read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
+    if isinstance(model, Path) and not model.is_file():
+        raise ModelInvalid(f"{label}: no such file")
+    if isinstance(model, bytes) or model.suffix == ".onnx":
+        onnx_wire.check(model, label)
+    try:
+        graph = _core().read_model(model)
+    except RuntimeError as failure:
+        raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {_first_line(failure)}") from failure
+    if pixels is None:
+        return graph
+    name = sole_input({i.get_any_name(): ((), np.dtype(np.float32)) for i in graph.inputs}, label)
+    try:
+        graph.reshape({name: ov.PartialShape([-1 if d is None else d for d in pixels.network_shape])})
+    except RuntimeError as failure:
+        raise ModelInvalid(
+            f"{label}: its input cannot have the shape {pixels.network_shape}: {_first_line(failure)}"
+        ) from failure
+    prepare = PrePostProcessor(graph)
+    image = prepare.input(0)
+    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    image.preprocess().convert_element_type(ov.Type.f32)
+    if any(pixels.mean):
+        image.preprocess().mean(list(pixels.mean))
+    if any(s != 1.0 for s in pixels.std):
+        image.preprocess().scale(list(pixels.std))
+    image.model().set_layout(ov.Layout(pixels.layout))
+    return prepare.build()
+
+
+def _signature(ports: Any) -> Signature:
+    found: dict[str, tuple[Shape, np.dtype[Any]]] = {}
+    for port in ports:
+        shape = tuple(d.get_length() if d.is_static else None for d in port.get_partial_shape())
+        found[port.get_any_name()] = (shape, np.dtype(port.get_element_type().to_dtype()))
+    return found
+
+
+def _digest(model: Path | bytes) -> str:
+    if isinstance(model, bytes):
+        return hashlib.sha256(model).hexdigest()
+    with model.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(failure: Exception) -> str:
+    lines = [line.strip() for line in str(failure).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return said[0] if said else str(failure)
