@@ -1,0 +1,145 @@
+"""Files that appear whole or not at all, and errors that name the path and the cause."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputExists, OutputFull, OutputUnwritable
+from ..ports import Closing
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+PART = ".part"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn an OSError into OutputFull (no space, quota, file size limit) or OutputUnwritable, naming path."""
+    try:
+        yield
+    except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in _FULL:
+            raise OutputFull(f"cannot write {str(path)!r}: {cause}") from error
+        raise OutputUnwritable(f"cannot write {str(path)!r}: {cause}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make path and its parents; only the last is closed to others (0700), and only if it is new."""
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(FOLDER_MODE)
+        except FileExistsError:
+            if not path.is_dir():
+                raise OutputUnwritable(f"expected a folder, {str(path)!r} is a file") from None
+
+
+def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write data beside path and rename: a reader sees the old file or the new one, never half of it.
+
+    durable: also wait for the disk, so that the content survives a power cut.
+    """
+    with replacing(path, durable=durable) as fd:
+        write_all(fd, data)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[int]:
+    """A descriptor to a new file that takes path's place when the block ends well, and goes if not."""
+    part = path.with_name(path.name + PART)
+    with naming(path):
+        part.unlink(missing_ok=True)
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            try:
+                yield fd
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """os.write until nothing is left: the kernel may take less than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class LineFile(Closing):
+    """Lines appended to `<name>.part`, each on disk whole when append returns; close gives it its name.
+
+    The open file is locked: whoever else wants to write there is refused while this process lives.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + PART)
+        self._fd: int | None = None
+        self.size = 0
+        with naming(self._part):
+            try:
+                fd = os.open(
+                    self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, FILE_MODE
+                )
+            except FileExistsError:
+                raise OutputExists(f"{str(self._part)!r} is there already: another run writes here") from None
+            self._fd = fd
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def append(self, line: str) -> None:
+        """Add line (without its line break). If that fails, the file is as it was before."""
+        fd = self._open()
+        data = line.encode() + b"\n"
+        with naming(self._part):
+            try:
+                write_all(fd, data)
+            except BaseException:
+                os.ftruncate(fd, self.size)
+                raise
+        self.size += len(data)
+
+    def truncate(self, size_bytes: int) -> None:
+        """Go back to an earlier size."""
+        with naming(self._part):
+            os.ftruncate(self._open(), size_bytes)
+        self.size = size_bytes
+
+    def close(self) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        with naming(self._path):
+            try:
+                os.fsync(fd)
+                self._part.replace(self._path)
+            finally:
+                os.close(fd)
+
+    def _open(self) -> int:
+        if self._fd is None:
+            raise ValueError(f"{str(self._path)!r} is closed")
+        return self._fd
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process is still writing the LineFile at path."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
