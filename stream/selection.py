@@ -6,15 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType, UnionType
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .candidates import TICKS_PER_S, Candidate, Candidates, Timeline
 from .errors import ConfigError
 from .pose import head_pose
-from .types import BestShot, Crop, Detections, Frame, Quality, Rejection, TrackEnd, TrackResult, TrackSummary
+from .types import BestShot, Crop, Detections, Quality, Rejection, TrackEnd, TrackResult, TrackSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Selection:
     def __post_init__(self) -> None:
         optional = ("max_yaw_deg", "max_pitch_deg", "max_roll_deg", "min_sharpness", "min_score")
         for name, (low, high, kind) in _BOUNDS.items():
-            value: Any = getattr(self, name)
+            value = getattr(self, name)
             if value is None and name in optional:
                 continue
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
@@ -60,7 +61,7 @@ class Selection:
                 )
 
 
-_BOUNDS: dict[str, tuple[float, float, type | UnionType]] = {
+_BOUNDS: dict[str, tuple[float, float, Any]] = {
     "top_k": (1, 1000, int),
     "min_gap_s": (0, 1e9, int | float),
     "min_face_px": (0, math.inf, int | float),
@@ -75,28 +76,37 @@ _BOUNDS: dict[str, tuple[float, float, type | UnionType]] = {
 }
 
 
-def gate(detections: Detections, index: int, frame: Frame, *, selection: Selection) -> Rejection | None:
-    """The tests of one detection that need no pixels, cheapest first: why it is refused, or None.
+def gate(detections: Detections, width: int, height: int, *, selection: Selection) -> list[Rejection | None]:
+    """The tests that need no pixels, for all faces of a width × height frame: why each is refused, or None.
 
     In this order: TRUNCATED when the box or landmarks are not finite, SMALL, TRUNCATED, POSE (also when the
-    landmarks have no pose, if any angle is limited). functools.partial(gate, selection=…) fits a Pipeline.
+    landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits a Pipeline.
     """
-    x0, y0, x1, y1 = (float(v) for v in detections.boxes[index])
-    points = detections.landmarks[index]
-    if not (math.isfinite(x0 + y0 + x1 + y1) and np.isfinite(points).all()):
-        return Rejection.TRUNCATED
-    if min(x1 - x0, y1 - y0) < max(selection.min_face_px, 1e-6):
-        return Rejection.SMALL
-    across = max(min(x1, frame.picture.width) - max(x0, 0.0), 0.0)
-    down = max(min(y1, frame.picture.height) - max(y0, 0.0), 0.0)
-    if 1 - across * down / ((x1 - x0) * (y1 - y0)) > selection.max_truncated:
-        return Rejection.TRUNCATED
+    finite = np.isfinite(detections.boxes).all(1) & np.isfinite(detections.landmarks).all((1, 2))
+    boxes = np.where(finite[:, None], detections.boxes.astype(np.float64), 0.0)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    small = sides.min(1, initial=np.inf) < max(selection.min_face_px, 1e-6)
+    shown = np.clip(np.minimum(boxes[:, 2:], (width, height)) - np.maximum(boxes[:, :2], 0), 0, None).prod(1)
+    outside = shown < (1 - selection.max_truncated) * sides.prod(1)
+    turned = _is_turned(detections, selection)
+    reasons: list[Rejection | None] = []
+    for known, little, cut, away in zip(finite, small, outside, turned, strict=True):
+        if not known or (cut and not little):
+            reasons.append(Rejection.TRUNCATED)
+        elif little:
+            reasons.append(Rejection.SMALL)
+        else:
+            reasons.append(Rejection.POSE if away else None)
+    return reasons
+
+
+def _is_turned(detections: Detections, selection: Selection) -> npt.NDArray[np.bool_]:
     limits = (selection.max_yaw_deg, selection.max_pitch_deg, selection.max_roll_deg)
-    if limits != (None, None, None):
-        angles = head_pose(points[None])[0].tolist()
-        if not all(limit is None or abs(a) <= limit for a, limit in zip(angles, limits, strict=True)):
-            return Rejection.POSE
-    return None
+    if limits == (None, None, None):
+        return np.zeros(len(detections), np.bool_)
+    angles = head_pose(detections.landmarks)
+    within = np.abs(angles) <= [math.inf if limit is None else limit for limit in limits]
+    return np.asarray(~within.all(1), np.bool_)
 
 
 @dataclass(slots=True)
