@@ -61,9 +61,23 @@ def with_input_shapes(model: bytes, shapes: Mapping[str, Shape]) -> bytes:
     return _rewrite(model, {7: lambda graph: _rewrite_graph(graph, shapes)})
 
 
+def input_names(model: bytes) -> tuple[str, ...]:
+    """Names of the graph's inputs, without initialisers that are listed among them."""
+    graphs = [value for number, _, value in _fields(model) if number == 7 and not isinstance(value, int)]
+    named = [
+        (n, v) for graph in graphs for n, _, v in _fields(graph) if n in (5, 11) and not isinstance(v, int)
+    ]
+    initialised = {_claim(tensor).name for n, tensor in named if n == 5}
+    return tuple(name for n, info in named if n == 11 and (name := _info_name(info)) not in initialised)
+
+
+def _info_name(info: Buffer) -> str:
+    return next((_text(v) for n, _, v in _fields(info) if n == 1 and not isinstance(v, int)), "")
+
+
 def _rewrite_graph(graph: Buffer, shapes: Mapping[str, Shape]) -> bytes:
     def value(info: Buffer, output: bool) -> bytes:
-        name = next(bytes(v).decode() for n, _, v in _fields(info) if n == 1 and not isinstance(v, int))
+        name = _info_name(info)
         if not output and name not in shapes:
             return bytes(info)
         shape = None if output else shapes[name]

@@ -175,7 +175,7 @@ def _read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
         raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {_first_line(failure)}") from failure
     if pixels is None:
         return graph
-    name = sole_input({i.get_any_name(): ((), np.dtype(np.float32)) for i in graph.inputs}, label)
+    name = sole_input([i.get_any_name() for i in graph.inputs], label)
     try:
         graph.reshape({name: ov.PartialShape([-1 if d is None else d for d in pixels.network_shape])})
     except RuntimeError as failure:

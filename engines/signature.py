@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,7 +75,7 @@ def check_feeds(feeds: Feeds, inputs: Signature, label: str) -> None:
             raise ModelInvalid(f"{label}: input {name!r} has shape {fed.shape}: nothing to compute")
 
 
-def sole_input(inputs: Signature, label: str) -> str:
+def sole_input(inputs: Collection[str], label: str) -> str:
     """The name of the one input; ModelInvalid if there are several."""
     if len(inputs) != 1:
         raise ModelInvalid(f"{label}: expected one input, got {sorted(inputs)}")

@@ -71,9 +71,7 @@ class SingleStage:
         if long_side_px < STRIDE:
             raise ConfigError(f"{label}: expected long_side_px of {STRIDE} or more, got {long_side_px}")
         if not (0 <= min_score <= 1 and 0 <= nms_iou <= 1):
-            raise ConfigError(
-                f"{label}: expected {min_score = } and {nms_iou = } in [0, 1]"
-            )
+            raise ConfigError(f"{label}: expected {min_score = } and {nms_iou = } in [0, 1]")
         self._engine, self._label, self._order, self._decode = engine, label, order, decode
         self._input = pixel_input(engine, label)
         self._long_side_px, self._min_score, self._nms_iou = long_side_px, min_score, nms_iou

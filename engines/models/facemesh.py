@@ -1,0 +1,96 @@
+"""The 468-point face mesh (Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on
+Mobile GPUs", 2019)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ...stream.errors import ModelInvalid
+from ...stream.ports import Closing, Engine, Picture
+from ...stream.types import F32, U8
+from ..signature import PixelInput
+from .single_stage import pixel_input
+
+SIDE_PX = 192
+POINTS = 468
+# Vertices: outer and inner corner of the eye on the image's left, then of the other, nose tip, mouth corners.
+_EYES, _NOSE_TIP, _MOUTH_CORNERS = ((33, 133), (362, 263)), 1, (61, 291)
+_ENLARGE = 1.5
+_BATCH = 8
+
+
+class FaceMesh(Closing):
+    """Dense points of faces whose boxes and eyes are known.
+
+    The crop is MediaPipe's: a square about the box's centre, 1.5 times its longer side, turned so that the
+    eyes lie level, 192×192 RGB in [0, 1]. The network gives 468 points (x, y, z) in pixels of the crop and
+    the logit of there being a face.
+    """
+
+    PIXELS: ClassVar[PixelInput] = PixelInput(
+        std=(255.0, 255.0, 255.0), layout="NHWC", batch=None, height=SIDE_PX, width=SIDE_PX
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._input = pixel_input(engine, "FaceMesh")
+        sizes = {name: shape[-1] for name, (shape, _) in engine.outputs.items() if shape}
+        named = {size: name for name, size in sizes.items()}
+        if sorted(named, key=str) != [1, 3 * POINTS]:
+            raise ModelInvalid(f"FaceMesh: expected outputs of {3 * POINTS} and 1 values, got {sizes}")
+        self._points, self._presence = named[3 * POINTS], named[1]
+        self._engine = engine
+
+    def five_landmarks(self, picture: Picture, boxes: F32, eyes: F32) -> tuple[F32, F32]:
+        """Landmarks (n, 5, 2), px of the frame, and presence (n,); an eye is the mean of its corners."""
+        dense, presence = self.locate(picture, boxes, eyes)
+        eye_points = dense[:, _EYES].mean(2)
+        rest = dense[:, [_NOSE_TIP, *_MOUTH_CORNERS]]
+        return np.concatenate([eye_points, rest], 1).astype(np.float32), presence
+
+    def locate(self, picture: Picture, boxes: F32, eyes: F32) -> tuple[F32, F32]:
+        """Points (n, 468, 2) in pixel centres of the frame and presence (n,) in [0, 1].
+
+        boxes: (n, 4) and eyes: (n, 2, 2), left then right in the image, in pixels of the frame.
+        """
+        points, presence = np.zeros((len(boxes), POINTS, 2), np.float32), np.zeros(len(boxes), np.float32)
+        for start in range(0, len(boxes), _BATCH):
+            part = slice(start, start + _BATCH)
+            found = [crop(picture, b, e) for b, e in zip(boxes[part], eyes[part], strict=True)]
+            outputs = self._engine.infer({self._input: np.stack([pixels for pixels, _ in found])})
+            raw = outputs[self._points].reshape(len(found), POINTS, 3)[..., :2]
+            back = np.stack([matrix for _, matrix in found])
+            points[part] = raw @ back[:, :, :2].transpose(0, 2, 1) + back[:, None, :, 2] - 0.5
+            presence[part] = 1 / (1 + np.exp(-outputs[self._presence].reshape(-1).astype(np.float64)))
+        return points, presence
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def crop(picture: Picture, box: F32, eyes: F32) -> tuple[U8, npt.NDArray[np.float64]]:
+    """The crop (192, 192, 3) RGB of one face, and the (2, 3) matrix from its pixels to the frame's.
+
+    The matrix measures both from the edge. Only the face's own region of the frame is converted.
+    """
+    side = max(1.0, _ENLARGE * float(max(box[2] - box[0], box[3] - box[1])))
+    along = (eyes[1] - eyes[0]).astype(np.float64)
+    angle = np.arctan2(along[1], along[0])
+    scale = side / SIDE_PX
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    centre = (box[:2].astype(np.float64) + box[2:]) / 2
+    turn = np.array([[cos, -sin], [sin, cos]])
+    matrix = np.concatenate([turn, (centre - turn @ [SIDE_PX / 2, SIDE_PX / 2])[:, None]], 1)
+    corners = (
+        np.array([[0, 0], [0, SIDE_PX], [SIDE_PX, 0], [SIDE_PX, SIDE_PX]]) @ matrix[:, :2].T + matrix[:, 2]
+    )
+    low, high = np.floor(corners.min(0)).astype(int) - 1, np.ceil(corners.max(0)).astype(int) + 1
+    region = picture.region(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+    # warpAffine measures from pixel centres: half a pixel of the crop in, half a pixel of the region out.
+    centres = matrix.copy()
+    centres[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5 - low
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(region, centres, (SIDE_PX, SIDE_PX), flags=flags), np.uint8), matrix
