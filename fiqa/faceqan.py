@@ -7,7 +7,7 @@ to (n, d) embeddings and normalises its own input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Embed = Callable[[Tensor], Tensor]
-Values = TypeVar("Values", Tensor, NDArray[np.floating], float)
 
 EPSILON: Final = 0.001
 STEPS: Final = 5
@@ -104,7 +103,9 @@ def adversarial_quality(similarities: NDArray[np.floating] | Tensor) -> NDArray[
 
 
 def score(
-    similarities: NDArray[np.floating] | Tensor, symmetry: Values, exponent: float = EXPONENT
+    similarities: NDArray[np.floating] | Tensor,
+    symmetry: NDArray[np.floating] | Tensor | float,
+    exponent: float = EXPONENT,
 ) -> NDArray[np.float64] | np.float64:
     """Q = z^p of z = q_adv·s_f; −|z|^p for a negative z (eq. 7), so that order is kept at even p too.
 
