@@ -82,7 +82,7 @@ def gate(detections: Detections, width: int, height: int, *, selection: Selectio
     In this order: TRUNCATED when the box or landmarks are not finite, SMALL, TRUNCATED, POSE (also when the
     landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits a Pipeline.
     """
-    finite = np.isfinite(detections.boxes).all(1) & np.isfinite(detections.landmarks).all((1, 2))
+    finite = np.asarray(np.isfinite(detections.boxes).all(1) & np.isfinite(detections.landmarks).all((1, 2)))
     boxes = np.where(finite[:, None], detections.boxes.astype(np.float64), 0.0)
     sides = boxes[:, 2:] - boxes[:, :2]
     small = sides.min(1, initial=np.inf) < max(selection.min_face_px, 1e-6)
