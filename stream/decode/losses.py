@@ -1,0 +1,58 @@
+"""What was lost of a source, counted as it happens and told in one line."""
+
+from __future__ import annotations
+
+
+class Losses:
+    """Counts with the place of the first of each kind, so that their size does not grow with the source.
+
+    oversize: "width×height" of the first frame beyond the limit, else None.
+    """
+
+    def __init__(self) -> None:
+        self.oversize: str | None = None
+        self._counts: dict[str, int] = {}
+        self._firsts: dict[str, str] = {}
+        self._cut: str | None = None
+
+    def undecodable(self, at_s: float | None, error: Exception) -> None:
+        """A packet that no frame could be made of; at_s: its time in the stream, where it has one."""
+        self._count("packets could not be decoded", at_s, error)
+
+    def unreadable(self, at_s: float | None, error: BaseException) -> None:
+        """A read that failed, after the frame at at_s."""
+        self._count("reads failed", at_s, error)
+
+    def mended(self, at_s: float) -> None:
+        """A damaged frame whose missing parts the decoder guessed."""
+        self._count("frames are damaged and were mended", at_s)
+
+    def oversized(self, width: int, height: int, at_s: float | None) -> None:
+        """A frame beyond the limit of pixels, after the frame at at_s."""
+        self.oversize = self.oversize or f"{width}×{height}"
+        self._count("frames are beyond the limit of pixels", at_s)
+
+    def skipped(self, name: str, why: str) -> None:
+        """An image that was left out."""
+        self._counts["images were skipped"] = self._counts.get("images were skipped", 0) + 1
+        self._firsts.setdefault("images were skipped", f"{name} ({why})")
+
+    def truncated(self, what: str, declared_s: float | None) -> None:
+        """The source ends before its end; declared_s: its whole duration, where known."""
+        self._cut = what if declared_s is None else f"{what} of {declared_s:.2f} s"
+
+    def summary(self, last_s: float | None) -> str | None:
+        """One line, or None when nothing was lost. last_s: time of the last frame that came."""
+        parts = []
+        if self._cut is not None:
+            until = "" if last_s is None else f", the last frame read is at {last_s:.2f} s"
+            parts.append(f"truncated: {self._cut}{until}")
+        parts += [f"{count} {what}, first {self._firsts[what]}" for what, count in self._counts.items()]
+        return "; ".join(parts) or None
+
+    def _count(self, what: str, at_s: float | None, error: BaseException | None = None) -> None:
+        if what not in self._counts:
+            where = "at an unknown time" if at_s is None else f"at {at_s:.2f} s"
+            why = "" if error is None else f" ({getattr(error, 'strerror', None) or error})"
+            self._firsts[what] = where + why
+        self._counts[what] = self._counts.get(what, 0) + 1
