@@ -93,7 +93,7 @@ def _points(track: TrackRecord, shots: Sequence[ShotRecord], limit: int) -> list
     rest = [
         _Point(t, s, reason(why or "kept"))
         for t, s, why in zip(line.pts_s, line.score, line.rejected, strict=True)
-        if t not in taken
+        if s is not None and t not in taken
     ]
     step = math.ceil(len(rest) / max(1, limit))
     if step > 1:
@@ -145,7 +145,7 @@ def presence(tracks: Sequence[TrackRecord], best: dict[int, float], axis: Axis, 
         )
         linked = f'<a href="#track-{track.track}" tabindex="-1">{rect}</a>'
         rects.append(linked if track.track in best else rect)
-    height = min(len(lanes) * 9, 150)
+    height = min(len(lanes) * 14, 150)
     return (
         f'<figure class="presence"><svg viewBox="0 0 {_WIDE} {len(lanes) * 10}" height="{height}" '
         f'preserveAspectRatio="none" role="img" aria-label="When each track was in view">'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,12 +61,15 @@ class ShotRecord(_Record):
 
 
 class Timeline(BaseModel):
-    """Scored candidates in time order, one entry each in three lists; rejected: None where kept."""
+    """Scored candidates in time order, one entry each in three lists.
+
+    score: None where the model gave none that is finite. rejected: None where the candidate was kept.
+    """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     pts_s: tuple[float, ...]
-    score: tuple[float, ...]
+    score: tuple[float | None, ...]
     rejected: tuple[str | None, ...]
 
 
@@ -159,7 +163,7 @@ def track_record(summary: TrackSummary) -> TrackRecord:
             "end": str(summary.end),
             "timeline": {
                 "pts_s": tuple(decimals(p.pts_s, 6) for p in points),
-                "score": tuple(significant(p.score) for p in points),
+                "score": tuple(significant(p.score) if math.isfinite(p.score) else None for p in points),
                 "rejected": tuple(None if p.rejected is None else str(p.rejected) for p in points),
             },
         }

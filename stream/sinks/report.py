@@ -21,6 +21,10 @@ from .words import by_count, count, reason, span
 
 _PRESENCE_TRACKS = 1500
 _PLOT_POINTS = 60_000
+_NOTE = (
+    "Quality is the model’s own score: it compares faces within this report, not across models. "
+    "Pictures here are reduced; each links to its file at full resolution beside this page."
+)
 
 
 def render_report(out: Path) -> Path:
@@ -61,7 +65,8 @@ def _page(results: Results) -> Iterator[str]:
         yield card(track, results.shots[track.track], look)
     rows = "".join(unkept_row(track, look.stills) for track in unkept)
     table = _unkept(rows, len(unkept), opened=not kept) if rows else ""
-    yield Template(foot).substitute(shown, unkept=table)
+    note = f"<footer><p>{_NOTE}</p></footer>" if kept else ""
+    yield Template(foot).substitute(shown, unkept=table, note=note)
 
 
 def _asset(name: str) -> str:
@@ -75,7 +80,8 @@ def _digest(text: str) -> str:
 def _look(results: Results) -> Look:
     shots = sum(len(kept) for kept in results.shots.values())
     scores = [s.score for kept in results.shots.values() for s in kept]
-    scores += [value for t in results.tracks if t.track in results.shots for value in t.timeline.score]
+    timelines = (t.timeline.score for t in results.tracks if t.track in results.shots)
+    scores += [value for line in timelines for value in line if value is not None]
     points = min(240, max(24, _PLOT_POINTS // max(1, len(results.shots))))
     stills = results.run is not None and results.run.source.stills
     return Look(results.folder, Axis.around(scores), Sizes.for_shots(shots), points, stills)
@@ -91,12 +97,12 @@ def _notice(run: Run | None) -> str:
     match run:
         case None:
             text = "This run did not end by itself: what it had finished is shown, more may be missing."
-        case Run(status="interrupted"):
+        case Run(error=str(error)):
+            text = f"This run failed: {error}. What it had finished until then is shown."
+        case Run(interrupted=True):
             text = "This run was interrupted: what it had finished until then is shown."
         case Run(source=source) if source.damage:
             text = f"Only part of the source could be read: {source.damage}"
-        case Run(status="partial"):
-            text = "Only part of the source could be read."
         case _:
             return ""
     return f'<p class="notice" role="status">{escape(text)}</p>'
@@ -108,8 +114,8 @@ def _facts(results: Results) -> str:
     people = {t.identity for t in tracks if t.track in results.shots and t.identity is not None}
     shots = sum(len(kept) for kept in results.shots.values())
     models = sorted({shot.model for kept in results.shots.values() for shot in kept})
-    if not models and run is not None and run.scorer is not None:
-        models = [run.scorer.name]
+    if not models and run is not None and (scorer := run.model("scorer")):
+        models = [scorer]
     facts = [_medium(run)]
     facts += [count(len(people), "person", "people")] if people else []
     facts += [
@@ -196,7 +202,7 @@ def _empty(results: Results) -> str:
         medium = "picture" if run.source.stills else "frame"
         looked = f"{count(run.counts.frames, medium)} read"
         if run.counts.frames_detected is not None:
-            by = f" with {run.detector.name}" if run.detector is not None else ""
+            by = f" with {name}" if (name := run.model("detector")) else ""
             looked += f", {run.counts.frames_detected:,} of them searched for faces{by}"
         looked += "."
     text = escape(looked) or "It is not known what was looked at: run.json is missing or does not say."

@@ -37,21 +37,26 @@ class Counts(_Facts):
     frames_detected: int | None = None
 
 
-class Part(_Facts):
-    """A detector or scorer that took part."""
+class Model(_Facts):
+    """A network or formula that took part. role: detector, scorer …"""
 
     name: str
+    role: str | None = None
 
 
 class Run(_Facts):
     """What the report reads of run.json; every field but the schema may be missing there."""
 
     format: Literal["facesieve.run/1"] = Field(alias="schema")
-    status: Literal["complete", "partial", "interrupted"] = "complete"
+    interrupted: bool = False
+    error: str | None = None
     source: SourceFacts = SourceFacts()
     counts: Counts = Counts()
-    detector: Part | None = None
-    scorer: Part | None = None
+    models: tuple[Model, ...] = ()
+
+    def model(self, role: str) -> str | None:
+        """The name of the first model in that role."""
+        return next((model.name for model in self.models if model.role == role), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,233 @@
+"""The report in Debian's chromium: what only a browser can tell."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from facesieve.stream.sinks import FolderSink
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<script>document.title='hacked'</script><img src=x onerror=alert(1)> \"a\" 'b'\n.mp4"
+SWITCHES = (
+    "--no-sandbox",  # needed as root, as in a container; the page is our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def absent(what: str) -> None:
+    if os.environ.get("FACESIEVE_REQUIRE_ALL"):
+        pytest.fail(f"{what} is missing and FACESIEVE_REQUIRE_ALL is set")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        absent("Debian's chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """visit(report, width=…) opens it; afterwards no error may be in its console, no request have left."""
+    contexts, troubles = [], []
+
+    def opened(report: Path, width: int = 1280, scheme: str = "light"):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url == report.as_uri() or request.url.startswith("data:")
+                else troubles.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(report.as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def report(tmp_path: Path, make_result) -> Path:
+    """Three tracks with shots, at 0, 10 and 20 s with best scores .5, .9, .7, and one without."""
+    with FolderSink(tmp_path) as sink:
+        for track, (score, others) in enumerate([(0.5, 0), (0.9, 2), (0.7, 9)]):
+            scores = [score] + [score - 0.03 * (i + 1) for i in range(others)]
+            sink.write(make_result(track, scores, start_s=10.0 * track, source=HOSTILE))
+        sink.write(make_result(3, (), source=HOSTILE))
+        return sink.finish({"source": {"name": HOSTILE, "duration_s": 30.0}})
+
+
+def shown(page) -> list[str]:
+    return page.locator(".track:visible").evaluate_all("tracks => tracks.map(t => t.id)")
+
+
+def slide(page, name: str, value: float) -> None:
+    page.locator(f"input[name={name}]").evaluate(
+        "(range, value) => { range.value = value; range.dispatchEvent(new Event('input', {bubbles: true})) }",
+        value,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_screen(report: Path, visit, width: int, scheme: str) -> None:
+    page = visit(report, width, scheme)
+    page.locator(".unkept summary").click()
+    page.locator(".controls").evaluate("controls => { controls.open = true }")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    background = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+    assert (background == "rgb(250, 249, 246)") == (scheme == "light")
+
+
+def test_a_hostile_name_is_shown_as_text(report: Path, visit) -> None:
+    page = visit(report)
+    assert page.locator("h1").text_content() == HOSTILE
+    assert page.title().startswith("<script>document.title=")
+    assert page.locator("script").count() == 1
+
+
+def test_every_picture_shows(report: Path, visit) -> None:
+    page = visit(report)
+    pictures = page.locator("img")
+    assert pictures.count() == 14
+    for picture in pictures.all():
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("image => image.decode()")
+        assert picture.evaluate("image => image.naturalWidth") > 0
+
+
+def test_sorting(report: Path, visit) -> None:
+    page = visit(report)
+    assert shown(page) == ["track-0", "track-1", "track-2"]
+    page.locator("select[name=sort]").select_option("score")
+    assert shown(page) == ["track-1", "track-2", "track-0"]
+
+
+@pytest.mark.parametrize(
+    ("moves", "left"),
+    [
+        ({"score": 0.6}, ["track-1", "track-2"]),
+        ({"score": 0.6, "until": 15.0}, ["track-1"]),
+        ({"from": 11.0}, ["track-1", "track-2"]),  # track 1 is in view until 11.9 s
+        ({"length": 1.9}, ["track-0", "track-1", "track-2"]),  # the slider's end loses none
+        ({"until": 5.0, "from": 9.0}, []),
+    ],
+)
+def test_filters(report: Path, visit, moves: dict[str, float], left: list[str]) -> None:
+    page = visit(report)
+    for name, value in moves.items():
+        slide(page, name, value)
+    assert shown(page) == left
+    assert page.locator(".nothing").is_visible() == (not left)
+    count = page.locator("output[name=shown]").text_content()
+    assert count == ("All 3 tracks" if len(left) == 3 else f"{len(left)} of 3 tracks")
+    if len(left) < 3:
+        page.get_by_role("button", name="Show all").click()
+        assert shown(page) == ["track-0", "track-1", "track-2"]
+
+
+def test_the_plot_answers_to_the_pointer(report: Path, visit) -> None:
+    page = visit(report)
+    track = page.locator("#track-1")
+    plot = track.locator(".plot")
+    plot.scroll_into_view_if_needed()
+    box = plot.locator("svg").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4 / 1.9, box["y"] + 5)  # its best is 0.4 s after its start
+    assert track.locator(".readout").text_content() == "0:10.4 · 0.90 · kept as number 1"
+    assert track.locator("figure.lit").get_attribute("data-rank") == "1"
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 5)
+    assert track.locator(".readout").text_content() == "0:11.9 · 0.48 · outscored"
+    page.mouse.move(0, 0)
+    assert track.locator(".readout").text_content() == ""
+
+
+def test_the_plot_answers_to_a_tap(report: Path, browser) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    plot = page.locator("#track-1 .plot")
+    plot.scroll_into_view_if_needed()
+    plot.tap()
+    assert page.locator("#track-1 .readout").text_content() == "0:10.9 · 0.28 · outscored"
+    context.close()
+
+
+def test_the_plot_answers_to_the_keyboard(report: Path, visit) -> None:
+    page = visit(report)
+    track = page.locator("#track-1")
+    plot = track.get_by_role("slider", name="Quality over time")
+    plot.focus()
+    for key, said in (
+        ("Home", "0:10.0 · 0.10 · outscored"),
+        ("ArrowLeft", "0:10.0 · 0.10 · outscored"),
+        ("ArrowRight", "0:10.1 · 0.12 · outscored"),
+        ("End", "0:11.9 · 0.48 · outscored"),
+    ):
+        page.keyboard.press(key)
+        assert track.locator(".readout").text_content() == said
+        assert plot.get_attribute("aria-valuetext") == said
+
+
+def test_a_picture_with_the_focus_shows_its_place_in_the_plot(report: Path, visit) -> None:
+    page = visit(report)
+    page.locator("#track-1 figure[data-rank='2'] a").focus()
+    assert page.locator("#track-1 .mark.lit").get_attribute("data-rank") == "2"
+
+
+def test_it_can_be_read_without_scripts(report: Path, browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator(".track:visible").count() == 3
+    assert not page.locator(".controls").is_visible()
+    context.close()
+
+
+def test_it_prints_every_track_whole(report: Path, browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.emulate_media(media="print")
+    style = page.locator(".track").first.evaluate(
+        "t => [getComputedStyle(t).breakInside, getComputedStyle(t).contentVisibility]"
+    )
+    assert style == ["avoid", "visible"]
+    assert not page.locator(".controls").is_visible()
+    assert page.pdf().count(b"/Type /Page\n") >= 1
+    context.close()
+
+
+def test_an_empty_report(tmp_path: Path, visit) -> None:
+    with FolderSink(tmp_path / "none") as sink:
+        empty = sink.finish({"source": {"name": "street.mp4"}, "counts": {"frames": 50}})
+    page = visit(empty, 360)
+    assert page.get_by_role("heading", name="No face was found").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
