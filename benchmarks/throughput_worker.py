@@ -58,7 +58,7 @@ def facesieve(clip: str, argument: str) -> dict[str, Any]:
                 overwrite=False,
                 stop=threading.Event(),
                 watch=lambda spec, source, progress: watched.append(progress),
-                on_result=lambda result: None,
+                on_result=lambda spec, result: None,
             )
         )
     elapsed = time.perf_counter() - built_at[0]

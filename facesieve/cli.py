@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import __version__
+from ._version import __version__
 from .config import Config, parse_config, read_config
-from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError
+from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, WeightsCorrupt
 
 app = typer.Typer(
     name="facesieve",
@@ -190,3 +190,53 @@ def _interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@models.command("list")
+def list_models() -> None:
+    """What the zoo knows: what is here, what is not, size and licence."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .engines.zoo.store import Store
+
+    table = Table("model", "task", "here", "size", "licence", "commercial", box=None, pad_edge=False)
+    for entry in Store().list():
+        model = entry.model
+        size = f"{model.size_bytes / 1e6:.1f} MB" if model.size_bytes else "?"
+        allowed = "yes" if model.commercial else "no"
+        table.add_row(model.name, model.task, entry.state, size, model.licence, allowed)
+    Console(highlight=False).print(table)
+
+
+@models.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names from `facesieve models list`.")],
+    print_path: Annotated[
+        bool, typer.Option("--print-path", help="Print where each lies, nothing else.")
+    ] = False,
+    licence: Annotated[
+        Literal["any", "commercial"], typer.Option(help="commercial refuses what does not allow it.")
+    ] = "any",
+) -> None:
+    """Fetch models; each is checked against its SHA-256 before it is used."""
+    from .engines.zoo.store import Store
+
+    store = Store(commercial_use=licence == "commercial")
+    for name in names:
+        store.model(name)
+    for name in names:
+        path = store.path(name)
+        typer.echo(path if print_path else f"{name}: {path}")
+
+
+@models.command()
+def verify() -> None:
+    """Check the SHA-256 of every model that is here; exit code 32 if one differs."""
+    from .engines.zoo.store import Store
+
+    entries = Store().verify()
+    for entry in entries:
+        typer.echo(f"{entry.model.name}: {entry.state}")
+    if any(entry.state == "corrupt" for entry in entries):
+        raise typer.Exit(WeightsCorrupt.exit_code)

@@ -137,21 +137,23 @@ class SelectionConfig(Table):
     top_k: int = Field(3, ge=1, le=100)
     min_face_px: float = Field(40, ge=0)
     min_score: float | None = None
-    max_yaw_deg: Degrees | None = None
-    max_pitch_deg: Degrees | None = None
-    max_roll_deg: Degrees | None = None
-    max_truncated: Ratio = 0.35
+    min_sharpness: Ratio | None = None
+    max_yaw_deg: Degrees | None = 60
+    max_pitch_deg: Degrees | None = 50
+    max_roll_deg: Degrees | None = 60
+    max_truncated: Ratio = 0.3
     min_hits: int = Field(3, ge=1)
     min_track_ms: float = Field(0, ge=0)
     min_gap_ms: float = Field(500, ge=0)
 
 
 class OutputConfig(Table):
-    """margin: of the kept crop around the face box, as a share of its size on each side."""
+    """margin: of the kept crop around the face box, as a share of its size on each side.
+    embeddings: also write each shot's embedding, a biometric template, into shots.jsonl."""
 
     margin: float = Field(0.4, ge=0, le=3)
     jpeg_quality: int = Field(95, ge=1, le=100)
-    report: bool = True
+    embeddings: bool = False
 
 
 class Config(Table):
@@ -216,7 +218,7 @@ def _known_keys(location: list[str]) -> list[str]:
     """The fields of the table at a location (part, then kind where the part is a union)."""
     if not location:
         return list(Config.model_fields)
-    annotation = Config.model_fields[location[0]].annotation
+    annotation: Any = Config.model_fields[location[0]].annotation
     for member in getattr(annotation, "__args__", (annotation,)):
         kind = member.model_fields.get("kind")
         if len(location) == 1 or (kind is not None and kind.default == location[1]):

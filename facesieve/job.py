@@ -21,7 +21,6 @@ from .stream.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, FacesieveError, Outpu
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.folder import FolderSink
-from .stream.sinks.report import render_report
 from .stream.types import BestShot, TrackResult, TrackSummary
 
 STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
@@ -101,7 +100,7 @@ def run_sources(
     overwrite: bool,
     stop: threading.Event,
     watch: Callable[[str, FrameSource, Progress], None],
-    on_result: Callable[[TrackResult], None],
+    on_result: Callable[[str, TrackResult], None],
 ) -> Iterator[Outcome]:
     """Each source in turn; one that fails does not stop the next, an output that fails does."""
     with closing(build(config)) as built:
@@ -126,22 +125,25 @@ def _run_one(
     overwrite: bool,
     stop: threading.Event,
     watch: Callable[[str, FrameSource, Progress], None],
-    on_result: Callable[[TrackResult], None],
+    on_result: Callable[[str, TrackResult], None],
 ) -> None:
     started, progress = time.perf_counter(), Progress()
     with closing(_open(outcome.spec, config)) as source:
         sink = FolderSink(outcome.out, overwrite=overwrite, jpeg_quality=config.output.jpeg_quality)
         with closing(sink):
             watch(outcome.spec, source, progress)
-            for result in built.pipeline.run(source, progress=progress, stop=stop.is_set):
-                sink.write(result)
-                outcome.rows.append(Row.of(result))
-                on_result(result)
+            try:
+                for result in built.pipeline.run(source, progress=progress, stop=stop.is_set):
+                    sink.write(result)
+                    outcome.rows.append(Row.of(result))
+                    on_result(outcome.spec, result)
+            except OutputError:
+                raise
+            except FacesieveError as error:
+                outcome.error = error
             outcome.damage, outcome.interrupted = source.damage, stop.is_set()
             elapsed_s = time.perf_counter() - started
-            sink.finish(_facts(outcome, source, built, config, progress, elapsed_s))
-        if config.output.report:
-            outcome.report = render_report(outcome.out)
+            outcome.report = sink.finish(_facts(outcome, source, built, config, progress, elapsed_s))
 
 
 def _open(spec: str, config: Config) -> FrameSource:
@@ -166,7 +168,8 @@ def _facts(
             "stills": source.stills,
             "damage": outcome.damage,
         },
-        "complete": outcome.damage is None and not outcome.interrupted,
+        "complete": outcome.exit_code == 0,
+        "error": str(outcome.error) if outcome.error else None,
         "interrupted": outcome.interrupted,
         "config": config.model_dump(mode="json"),
         "models": [dataclasses.asdict(model) for model in built.models],

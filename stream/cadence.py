@@ -52,10 +52,10 @@ class Cadence:
 
 
 class Prefetch:
-    """Runs an iterator of frames in a thread of its own, at most depth frames ahead; order and errors are kept.
+    """Runs an iterator of frames in a thread of its own, at most depth ahead; order and errors are kept.
 
-    Iterating ends early once stop() is true and nothing is ready (a pipe that fell silent). A context manager:
-    leaving it ends the thread.
+    Iterating ends early once stop() is true and nothing is ready (a pipe that fell silent). A context
+    manager: leaving it ends the thread.
     """
 
     def __init__(self, frames: Iterator[Counted], stop: Callable[[], bool], depth: int = 4) -> None:

@@ -14,8 +14,8 @@ from .cuts import SceneCuts
 from .ports import Detector, FrameSource, QualityScorer, Selector, Tracker
 from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
 
-Gate = Callable[[Detections, int, Frame], Rejection | None]
-"""The cheap test of one detection, before its chip is cut."""
+Gate = Callable[[Detections, int, int], Sequence[Rejection | None]]
+"""The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
 
 
 @dataclass(slots=True)
@@ -40,8 +40,9 @@ class Pipeline:
     """Detect, track, align, score, select: composable from any objects that have the ports' methods.
 
     detector, scorer: shared by all sources, one at a time. new_tracker: a fresh tracker for each source.
-    new_selector: (source name, stills) → the selector of one source. gate: refuses a detection before its
-    chip is cut (None lets all pass). hz: detections a second of video, 0 = every frame. scene_cuts: end all tracks at a cut.
+    new_selector: (source name, stills) → the selector of one source. gate: refuses detections before their
+    chips are cut (None lets all pass). hz: detections a second of video, 0 = every frame. scene_cuts: end all
+    tracks at a cut.
     margin: of the kept portrait around the box; None keeps chips only.
     """
 
@@ -127,11 +128,14 @@ class Pipeline:
     ) -> Sequence[Crop]:
         """The chips of the tracked faces that pass the gate."""
         crops = []
-        for index, track in enumerate(tracking.ids.tolist()):
+        size = frame.picture.width, frame.picture.height
+        refusals = self._gate(found, *size) if self._gate else [None] * len(found)
+        for index, (track, refused) in enumerate(zip(tracking.ids.tolist(), refusals, strict=True)):
             if track < 0:
                 continue
-            refused = self._gate(found, index, frame) if self._gate else None
-            made = refused or align(frame, found, index, track, margin=self._margin)
+            made = refused or align(
+                frame, found, index, track, margin=self._margin or 0.0, portrait=self._margin is not None
+            )
             if isinstance(made, Rejection):
                 selector.reject(track, frame.pts_s, made)
             else:

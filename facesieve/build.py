@@ -1,0 +1,215 @@
+"""From a configuration to a pipeline: the one place that knows every kind of part."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .config import (
+    AnalyticalConfig,
+    BlazeFaceConfig,
+    ByteTrackConfig,
+    CenterFaceConfig,
+    Config,
+    MediaPipeConfig,
+    OCSortConfig,
+    OnnxRuntimeConfig,
+    OpenVinoConfig,
+    ScrfdConfig,
+    SelectionConfig,
+    StudentConfig,
+    YuNetConfig,
+)
+from .engines.models.blazeface import BlazeFace
+from .engines.models.centerface import CenterFace
+from .engines.models.facemesh import FaceMesh
+from .engines.models.mediapipe import MediaPipeTasks
+from .engines.models.scrfd import Scrfd
+from .engines.models.students import Calibration, OnnxScorer, scorer_name
+from .engines.models.yunet import YuNet
+from .engines.onnxruntime import OnnxRuntimeEngine
+from .engines.openvino import OpenVinoEngine
+from .engines.signature import PixelInput
+from .engines.zoo.store import Store, cache_folder
+from .stream.analytical import AnalyticalScorer
+from .stream.errors import ConfigError, WeightsUnavailable
+from .stream.pipeline import Pipeline
+from .stream.ports import Detector, Engine, QualityScorer, Tracker
+from .stream.selection import Selection, TopKSelector, gate
+from .trackers.bytetrack import ByteTrack
+from .trackers.ocsort import OCSort
+
+SHIPPED_STUDENT = "facesieve-t"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A network in use, for run.json."""
+
+    name: str
+    task: str
+    sha256: str
+    licence: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A pipeline, the networks it uses, and how to release them."""
+
+    pipeline: Pipeline
+    models: tuple[ModelFacts, ...]
+    close: Callable[[], None]
+
+
+def build(config: Config, store: Store | None = None) -> Built:
+    """A pipeline of the configuration's parts; missing weights are fetched.
+
+    Raises ModelError, EngineError or ConfigError naming the part.
+    """
+    with ExitStack() as stack:
+        parts = _Parts(config, store or Store(), stack)
+        selection = _selection(config.selection)
+        pipeline = Pipeline(
+            detector=parts.detector(),
+            new_tracker=lambda: _tracker(config),
+            scorer=parts.scorer(),
+            new_selector=lambda source, stills: TopKSelector(selection, source=source, stills=stills),
+            gate=functools.partial(gate, selection=selection),
+            hz=config.detector.hz,
+            scene_cuts=config.tracker.scene_cuts,
+            margin=config.output.margin,
+        )
+        return Built(pipeline, tuple(parts.models), stack.pop_all().close)
+
+
+class _Parts:
+    """Makes networks and remembers which; each is closed with the stack."""
+
+    def __init__(self, config: Config, store: Store, stack: ExitStack) -> None:
+        self._config = config
+        self._store = store
+        self._stack = stack
+        self.models: list[ModelFacts] = []
+
+    def detector(self) -> Detector:
+        config = self._config.detector
+        side = config.long_side_px or 640
+        made: Detector
+        match config:
+            case CenterFaceConfig():
+                engine = self._engine(self._weights("centerface", config.weights), CenterFace.PIXELS)
+                made = CenterFace(
+                    engine, long_side_px=side, min_score=config.min_score, nms_iou=config.nms_iou
+                )
+            case YuNetConfig():
+                engine = self._engine(self._weights("yunet", config.weights), YuNet.PIXELS)
+                made = YuNet(engine, long_side_px=side, min_score=config.min_score, nms_iou=config.nms_iou)
+            case ScrfdConfig():
+                if config.weights is None:
+                    raise WeightsUnavailable(
+                        "scrfd: no weights with a stated licence exist, so the zoo has none; "
+                        "set detector.weights to a file of your own"
+                    )
+                engine = self._engine(self._weights("scrfd", config.weights), Scrfd.PIXELS)
+                made = Scrfd(engine, long_side_px=side, min_score=config.min_score, nms_iou=config.nms_iou)
+            case BlazeFaceConfig():
+                engine = self._engine(self._weights("blazeface-full-range", config.weights), BlazeFace.PIXELS)
+                made = BlazeFace(engine, self._mesh(), min_score=config.min_score, nms_iou=config.nms_iou)
+            case MediaPipeConfig():
+                weights = self._weights("mediapipe-full-range", config.weights)
+                made = MediaPipeTasks(
+                    weights,
+                    self._mesh(),
+                    long_side_px=side,
+                    min_score=config.min_score,
+                    nms_iou=config.nms_iou,
+                )
+        self._stack.callback(made.close)
+        return made
+
+    def scorer(self) -> QualityScorer:
+        config = self._config.scorer
+        match config:
+            case AnalyticalConfig():
+                return AnalyticalScorer()
+            case StudentConfig():
+                path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
+                engine = self._engine(path, None)
+                image, *_ = (dtype for _, dtype in engine.inputs.values())
+                if image != np.uint8:  # the authors' exports: let the engine convert the pixels
+                    engine.close()
+                    engine = self._engine(path, OnnxScorer.PIXELS)
+                made = OnnxScorer(
+                    engine,
+                    name=scorer_name(path),
+                    max_batch=config.max_batch,
+                    calibration=Calibration.beside(path),
+                )
+                self._stack.callback(made.close)
+                return made
+
+    def _mesh(self) -> FaceMesh:
+        return FaceMesh(self._engine(self._weights("face-mesh", None, task="landmarks"), FaceMesh.PIXELS))
+
+    def _weights(self, name: str, own: Path | None, task: str = "detection") -> Path:
+        """The zoo's file, or the user's own, noted among the models."""
+        if own is None:
+            path = self._store.path(name)
+            model = self._store.model(name)
+            self.models.append(ModelFacts(name, task, model.sha256, model.licence))
+            return path
+        if not own.is_file():
+            raise WeightsUnavailable(f"{own}: no such file (weights of the {task} model)")
+        with own.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.models.append(ModelFacts(own.name, task, sha256, None))
+        return own
+
+    def _engine(self, path: Path, pixels: PixelInput | None) -> Engine:
+        match self._config.engine:
+            case OpenVinoConfig() as openvino:
+                return OpenVinoEngine(
+                    path,
+                    pixels=pixels,
+                    device=openvino.device,
+                    precision=openvino.precision,
+                    threads=openvino.threads,
+                    specialise=pixels is not None and pixels.height is None,
+                    cache_dir=cache_folder() / "compiled",
+                )
+            case OnnxRuntimeConfig() as onnxruntime:
+                if path.suffix == ".tflite":
+                    raise ConfigError(
+                        f"{path}: the onnxruntime engine cannot read TensorFlow Lite; use openvino"
+                    )
+                return OnnxRuntimeEngine(path, pixels=pixels, threads=onnxruntime.threads)
+
+
+def _tracker(config: Config) -> Tracker:
+    match config.tracker:
+        case ByteTrackConfig() as byte:
+            return ByteTrack(lost_s=byte.lost_s, min_hits=byte.min_hits)
+        case OCSortConfig() as observed:
+            return OCSort(lost_s=observed.lost_s, min_hits=observed.min_hits)
+
+
+def _selection(config: SelectionConfig) -> Selection:
+    return Selection(
+        top_k=config.top_k,
+        min_gap_s=config.min_gap_ms / 1000,
+        min_face_px=config.min_face_px,
+        max_yaw_deg=config.max_yaw_deg,
+        max_pitch_deg=config.max_pitch_deg,
+        max_roll_deg=config.max_roll_deg,
+        max_truncated=config.max_truncated,
+        min_sharpness=config.min_sharpness,
+        min_score=config.min_score,
+        min_hits=config.min_hits,
+        min_track_s=config.min_track_ms / 1000,
+    )
