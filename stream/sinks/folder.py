@@ -15,7 +15,7 @@ from ..errors import OutputExists, OutputUnwritable
 from ..ports import Closing
 from ..types import U8, BestShot, TrackResult
 from .files import FOLDER_MODE, PART, LineFile, is_locked, make_folder, naming, write_whole
-from .records import records, shot_files
+from .records import printable, records, shot_files
 from .report import render_report
 
 SHOTS, TRACKS, RUN, REPORT, IMAGES = "shots.jsonl", "tracks.jsonl", "run.json", "report.html", "shots"
@@ -87,7 +87,7 @@ class FolderSink(Closing):
         self.close()
         counts = {**run.get("counts", {}), "tracks": len(self._written), "shots": self._shot_count}
         whole = {"schema": "facesieve.run/1", **run, "counts": counts}
-        text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
+        text = printable(json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
         write_whole(self._out / RUN, text.encode(), durable=True)
         return render_report(self._out)
 

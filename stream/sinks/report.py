@@ -58,7 +58,7 @@ def _page(results: Results) -> Iterator[str]:
         "facts": _facts(results),
         "overview": _overview(results, look.axis),
         "empty": "" if kept else _empty(results),
-        "controls": _controls(kept, look.axis) if len(kept) > 1 else "",
+        "controls": _controls(kept, look) if len(kept) > 1 else "",
     }
     yield Template(head).substitute(shown)
     for track in kept:
@@ -165,16 +165,17 @@ def _overview(results: Results, axis: Axis) -> str:
     )
 
 
-def _controls(tracks: Sequence[TrackRecord], axis: Axis) -> str:
-    """Sorting and filters; shown by the script that serves them."""
+def _controls(tracks: Sequence[TrackRecord], look: Look) -> str:
+    """Sorting and filters; shown by the script that serves them. Unrelated pictures have no times."""
     longest = max(t.last_pts_s - t.first_pts_s for t in tracks)
     first, last = min(t.first_pts_s for t in tracks), max(t.last_pts_s for t in tracks)
-    orders = '<option value="start">time</option><option value="score">quality</option>'
-    ranges = _range("score", "Quality at least", axis.low, axis.high, axis.low)
-    if longest > 0:
+    orders = f'<option value="start">{"order" if look.stills else "time"}</option>'
+    orders += '<option value="score">quality</option>'
+    ranges = _range("score", "Quality at least", look.axis.low, look.axis.high, look.axis.low)
+    if longest > 0 and not look.stills:
         orders += '<option value="length">time in view</option>'
         ranges += _range("length", "In view at least", 0.0, longest, 0.0)
-    if last > first:
+    if last > first and not look.stills:
         ranges += _range("from", "From", first, last, first) + _range("until", "Until", first, last, last)
     return (
         f'<details class="controls" hidden><summary>Sort and filter</summary><form>'

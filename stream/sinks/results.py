@@ -40,7 +40,7 @@ class Counts(_Facts):
 class Model(_Facts):
     """A network or formula that took part. role: detector, scorer …"""
 
-    name: str
+    name: str | None = None
     role: str | None = None
 
 

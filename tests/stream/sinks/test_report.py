@@ -67,6 +67,12 @@ def test_a_hostile_name_is_text(tmp_path: Path, make_result) -> None:
     assert html.count("<article") == 1
 
 
+def test_a_name_that_is_no_unicode(tmp_path: Path, make_result) -> None:
+    name = "caf\udce9\x00.mp4"  # as Python reads a file name in Latin-1
+    html = page(tmp_path, [make_result(1, source=name)], {"source": {"name": name}})
+    assert "<h1>caf\ufffd" in html
+
+
 def test_what_a_track_s_card_says(tmp_path: Path, make_result) -> None:
     text = Elements(page(tmp_path, [make_result(3, (0.8, 0.6), start_s=65.0)])).text
     for said in (
@@ -96,6 +102,15 @@ def test_the_plot_holds_every_candidate_and_marks_the_kept(tmp_path: Path, make_
     assert sorted(marks) == ["1", "2", "3"]
     dots = re.search(r'class="dots" d="([^"]*)"', html).group(1)
     assert dots.count("M") == 17
+
+
+def test_pictures_are_numbered_instead_of_timed(tmp_path: Path, make_result) -> None:
+    run = {"source": {"name": "holiday", "stills": True}, "counts": {"frames": 40}}
+    elements = Elements(page(tmp_path, [make_result(1), make_result(2, start_s=1.0)], run))
+    assert "40 pictures" in elements.text
+    assert "picture 11" in elements.text
+    assert "0:0" not in elements.text
+    assert [field["name"] for field in elements.all("input")] == ["score"]
 
 
 def test_tracks_without_shots_are_listed_with_their_reasons(tmp_path: Path, make_result) -> None:
