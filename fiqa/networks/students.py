@@ -51,7 +51,7 @@ class EDifFIQA(nn.Module):
         self.mlp = QualityMLP(backbone.embedding_size)
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Backbone:
         return self.base_model
 
     @property
@@ -72,7 +72,7 @@ class AIKD(nn.Module):
         self.quality_head = QualityMLP(backbone.embedding_size)
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Backbone:
         return self.feature_extractor
 
     @property
@@ -93,7 +93,7 @@ class DifFIQAR(nn.Module):
         self.linear = nn.Linear(backbone.embedding_size, 1)
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Backbone:
         return self.base
 
     @property
