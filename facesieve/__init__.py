@@ -1,7 +1,7 @@
 """facesieve: the best face frames of every person, out of video, in real time.
 
-    for shot in facesieve.best_shots("lobby.mp4", top_k=3):
-        print(shot.crop.track, shot.crop.pts_s, shot.quality.score)
+for shot in facesieve.best_shots("lobby.mp4", top_k=3):
+    print(shot.crop.track, shot.crop.pts_s, shot.quality.score)
 """
 
 from ._version import __version__

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,14 @@ from typing import Any
 from .build import Built, build
 from .config import Config
 from .stream.decode.sources import open_source, printable, slug
-from .stream.errors import EXIT_INTERRUPTED, EXIT_PARTIAL, FacesieveError, OutputError
+from .stream.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
+    EngineError,
+    FacesieveError,
+    ModelError,
+    OutputError,
+)
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.folder import FolderSink
@@ -102,8 +110,16 @@ def run_sources(
     watch: Callable[[str, FrameSource, Progress], None],
     on_result: Callable[[str, TrackResult], None],
 ) -> Iterator[Outcome]:
-    """Each source in turn; one that fails does not stop the next, an output that fails does."""
-    with closing(build(config)) as built:
+    """Each source in turn; one that fails does not stop the next, an output or a model that fails does.
+
+    Networks are fetched and compiled once the first source has turned out to be readable.
+    """
+    with ExitStack() as stack:
+
+        @functools.cache
+        def built() -> Built:
+            return stack.enter_context(closing(build(config)))
+
         for spec, folder in zip(specs, output_folders(specs, out), strict=True):
             outcome = Outcome(spec, folder)
             try:
@@ -113,13 +129,13 @@ def run_sources(
             except FacesieveError as error:
                 outcome.error = error
             yield outcome
-            if outcome.interrupted or isinstance(outcome.error, OutputError):
+            if outcome.interrupted or isinstance(outcome.error, OutputError | ModelError | EngineError):
                 return
 
 
 def _run_one(
     outcome: Outcome,
-    built: Built,
+    make: Callable[[], Built],
     config: Config,
     *,
     overwrite: bool,
@@ -129,6 +145,7 @@ def _run_one(
 ) -> None:
     started, progress = time.perf_counter(), Progress()
     with closing(_open(outcome.spec, config)) as source:
+        built = make()
         sink = FolderSink(outcome.out, overwrite=overwrite, jpeg_quality=config.output.jpeg_quality)
         with closing(sink):
             watch(outcome.spec, source, progress)

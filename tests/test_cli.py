@@ -1,0 +1,402 @@
+"""`facesieve run` as its user meets it: results, exit codes, one clear message for each bad input."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from facesieve.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def yunet(shared: Path, tmp_path: Path) -> Path:
+    """A configuration with a small, local detector."""
+    path = tmp_path / "yunet.toml"
+    weights = shared / "models" / "yunet_n_dynamic.onnx"
+    path.write_text(
+        f'[detector]\nkind = "yunet"\nweights = "{weights}"\nlong_side_px = 320\n'
+        '[scorer]\nkind = "analytical"\n'
+    )
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], yunet: Path) -> Run:
+    """Runs the command line in this process, with the small detector unless told otherwise."""
+
+    def call(*arguments: str | Path, config: Path | None = yunet) -> Done:
+        with_config = ["--config", str(config)] if config else []
+        monkeypatch.setattr("sys.argv", ["facesieve", "run", *map(str, arguments), *with_config])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, output.out, output.err)
+
+    return call
+
+
+def assert_one_error(done: Done, code: int, *named: str) -> None:
+    """The documented exit code, one `error:` line that names file and cause, no traceback."""
+    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert done.code == code, done.err
+    assert len(lines) == 1, done.err
+    assert "Traceback" not in done.err
+    for name in named:
+        assert name in lines[0], lines[0]
+
+
+def lines_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_film_gives_shots_tracks_and_a_report(run: Run, shared: Path, tmp_path: Path) -> None:
+    done = run(shared / "videos/short_hamilton_clip.mp4", "--out", tmp_path / "out", "--top-k", "2")
+    assert done.code == 0, done.err
+    shots, tracks = lines_of(tmp_path / "out/shots.jsonl"), lines_of(tmp_path / "out/tracks.jsonl")
+    assert shots
+    assert len(tracks) >= 3
+    for shot in shots:
+        assert (tmp_path / "out" / str(shot["portrait"])).is_file()
+        chip = cv2.imread(str(tmp_path / "out" / str(shot["chip"])))
+        assert chip.shape == (112, 112, 3)
+        assert shot["rank"] in (1, 2)
+    facts = json.loads((tmp_path / "out/run.json").read_text())
+    assert facts["counts"]["frames"] == 275
+    assert facts["complete"] is True
+    assert "Report:" in done.out
+    assert (tmp_path / "out/report.html").stat().st_size > 10_000
+
+
+def test_two_runs_are_byte_identical_whatever_the_threads(
+    run: Run, shared: Path, yunet: Path, tmp_path: Path
+) -> None:
+    clip = shared / "videos/short_hamilton_clip.mp4"
+    single = tmp_path / "single.toml"
+    single.write_text(yunet.read_text() + '[decode]\nthreads = 1\n[engine]\nkind = "openvino"\nthreads = 1\n')
+    run(clip, "--out", tmp_path / "many")
+    run(clip, "--out", tmp_path / "one", config=single)
+    one, many = tmp_path / "one", tmp_path / "many"
+    written = sorted(p.relative_to(many) for p in many.rglob("*") if p.is_file())
+    assert written == sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    compared = [p for p in written if p.name not in ("run.json", "report.html")]
+    assert len(compared) > 4
+    for path in compared:
+        assert (one / path).read_bytes() == (many / path).read_bytes(), path
+
+
+def test_several_sources_get_a_folder_each(run: Run, shared: Path, tmp_path: Path) -> None:
+    clips = [shared / "videos/single_face.mp4", shared / "videos/no_face.mp4"]
+    done = run(*clips, "--out", tmp_path / "out", "--json")
+    assert done.code == 0
+    events = [json.loads(line) for line in done.out.splitlines()]
+    ends = [event for event in events if event["event"] == "source"]
+    assert [end["exit_code"] for end in ends] == [0, 0]
+    assert ends[0]["shots"] >= 1
+    assert ends[1]["shots"] == 0
+    for end in ends:
+        assert (Path(end["out"]) / "report.html").is_file()
+
+
+def test_images_each_count_as_one_frame(run: Run, shared: Path, tmp_path: Path) -> None:
+    faces = sorted((shared / "data/ytf-dev/images").glob("*.jpg"))[:4]
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number, face in enumerate(faces):
+        shutil.copy(face, folder / f"{number}.jpg")
+    done = run(folder, "--out", tmp_path / "out")
+    assert done.code == 0
+    shots = lines_of(tmp_path / "out/shots.jsonl")
+    assert {shot["frame_index"] for shot in shots} == {0, 1, 2, 3}
+    (folder / "2.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
+    partial = run(f"{folder}/*.jpg", "--out", tmp_path / "partial")
+    assert_one_error(partial, 3, "partial", "2.jpg")
+    assert {shot["frame_index"] for shot in lines_of(tmp_path / "partial/shots.jsonl")} >= {0, 1}
+
+
+def test_missing(run: Run, tmp_path: Path) -> None:
+    assert_one_error(run(tmp_path / "nobody.mp4", "--out", tmp_path / "out"), 11, "nobody.mp4")
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert_one_error(run(tmp_path / "empty.mp4", "--out", tmp_path / "out"), 12, "empty.mp4")
+
+
+def test_text_renamed_to_mp4(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "letter.mp4").write_text("Dear Sir, this is no video.\n" * 400)
+    assert_one_error(run(tmp_path / "letter.mp4", "--out", tmp_path / "out"), 14, "letter.mp4")
+
+
+def test_audio_only(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as sink:
+        stream = sink.add_stream("aac", rate=44100)
+        for start in range(0, 44100, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, start
+            sink.mux(stream.encode(frame))
+        sink.mux(stream.encode(None))
+    assert_one_error(run(path, "--out", tmp_path / "out"), 15, "song.m4a", "audio")
+
+
+def test_a_stream_without_frames(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "nothing.avi"
+    with av.open(str(path), "w") as sink:
+        stream = sink.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        sink.start_encoding()
+    done = run(path, "--out", tmp_path / "out")
+    assert_one_error(done, 16, "nothing.avi")
+
+
+def test_truncated_is_partial_and_keeps_what_it_read(run: Run, shared: Path, tmp_path: Path) -> None:
+    whole = (shared / "videos/WolfgangLanger_Pexels.mp4").read_bytes()
+    cut = tmp_path / "cut.mp4"
+    with (
+        av.open(io.BytesIO(whole)) as source,
+        av.open(str(cut), "w", options={"movflags": "faststart"}) as sink,
+    ):
+        video = source.streams.video[0]
+        copy = sink.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.dts is not None:
+                packet.stream = copy
+                sink.mux(packet)
+    data = cut.read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    done = run(cut, "--out", tmp_path / "out")
+    assert_one_error(done, 3, "cut.mp4", "partial")
+    facts = json.loads((tmp_path / "out/run.json").read_text())
+    assert 100 < facts["counts"]["frames"] < 400
+    assert facts["complete"] is False
+    assert facts["source"]["damage"]
+    assert lines_of(tmp_path / "out/shots.jsonl")
+
+
+@pytest.mark.slow
+def test_frames_of_8k(run: Run, shared: Path, tmp_path: Path) -> None:
+    face = cv2.imread(str(next((shared / "data/lfw-train/images/Aaron_Eckhart").glob("*.jpg"))))
+    canvas = np.zeros((4320, 7680, 3), np.uint8)
+    canvas[800:3800, 2000:5000] = cv2.resize(face, (3000, 3000))
+    path = tmp_path / "8k.mp4"
+    with av.open(str(path), "w") as sink:
+        stream = sink.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 7680, 4320, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(canvas, format="bgr24")
+        for _ in range(3):
+            sink.mux(stream.encode(frame))
+        sink.mux(stream.encode(None))
+    assert run(path, "--out", tmp_path / "out").code == 0
+    assert lines_of(tmp_path / "out/shots.jsonl")
+
+
+def test_a_frame_beyond_the_limit(run: Run, shared: Path, yunet: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.toml"
+    small.write_text(yunet.read_text() + "[decode]\nmax_pixels = 1000\n")
+    clip = shared / "videos/single_face.mp4"
+    assert_one_error(run(clip, "--out", tmp_path / "out", config=small), 17, "single_face.mp4")
+
+
+def test_output_that_cannot_be_written(run: Run, shared: Path, tmp_path: Path) -> None:
+    clip = shared / "videos/single_face.mp4"
+    (tmp_path / "file").write_text("in the way")
+    assert_one_error(run(clip, "--out", tmp_path / "file"), 22, "file")
+    assert_one_error(run(clip, "--out", "/proc/facesieve"), 22, "/proc/facesieve")
+
+
+def test_output_with_results_already(run: Run, shared: Path, tmp_path: Path) -> None:
+    clip, out = shared / "videos/single_face.mp4", tmp_path / "out"
+    assert run(clip, "--out", out).code == 0
+    before = (out / "shots.jsonl").read_bytes()
+    (out / "mine.txt").write_text("keep me")
+    assert_one_error(run(clip, "--out", out), 21, str(out))
+    assert (out / "shots.jsonl").read_bytes() == before
+    assert run(clip, "--out", out, "--overwrite").code == 0
+    assert (out / "shots.jsonl").read_bytes() == before
+    assert (out / "mine.txt").read_text() == "keep me"
+
+
+def test_full_disk_keeps_what_was_finished(run: Run, shared: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        done = run(shared / "videos/short_hamilton_clip.mp4", "--out", disk / "out", "--top-k", "9")
+        assert_one_error(done, 23, "out")
+        tracks = lines_of(next((disk / "out").glob("tracks.jsonl*")))
+        shots = lines_of(next((disk / "out").glob("shots.jsonl*")))
+        assert tracks
+        for shot in shots:
+            assert (disk / "out" / str(shot["portrait"])).is_file()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "line\nbreak.mp4",
+        "\x1b[31mred\x07.mp4",
+        "ü" * 120 + ".mp4",
+        "<img src=x onerror=alert(1)>.mp4",
+        "-.mp4",
+    ],
+    ids=["newline", "escape codes", "long", "markup", "dash"],
+)
+def test_hostile_file_names(run: Run, shared: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    shutil.copy(shared / "videos/single_face.mp4", path)
+    done = run(path, shared / "videos/no_face.mp4", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "\x1b[31m" not in done.out + done.err
+    assert "\x07" not in done.out + done.err
+    folders = [p.name for p in (tmp_path / "out").iterdir()]
+    assert len(folders) == 2
+    for folder in folders:
+        assert folder.isprintable()
+        assert len(folder.encode()) <= 120
+        assert "/" not in folder
+    pages = [p.read_text() for p in (tmp_path / "out").glob("*/report.html")]
+    assert len(pages) == 2
+    assert not any("<img src=x" in page for page in pages)
+
+
+def test_a_path_that_climbs_stays_inside_the_output(run: Run, shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(shared / "videos/no_face.mp4", tmp_path / "evil.mp4")
+    shutil.copy(shared / "videos/no_face.mp4", tmp_path / "other.mp4")
+    climbing = f"{tmp_path}/a/../evil.mp4"
+    assert run(climbing, tmp_path / "other.mp4", "--out", tmp_path / "out").code == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "evil.mp4", "other.mp4", "out", "yunet.toml"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "named"),
+    [
+        ("[selection]\ntopk = 3\n", ("selection.topk", "top_k")),
+        ('[selection]\ntop_k = "three"\n', ("selection.top_k", "three")),
+        ("[detector]\nmin_scor = 0.5\n", ("detector.min_scor", "min_score")),
+        ('[tracker]\nkind = "sort"\n', ("tracker", "bytetrack")),
+        ("[selection\n", ("TOML",)),
+        ("[selection]\ntop_k = 0\n", ("selection.top_k",)),
+    ],
+)
+def test_a_wrong_configuration(
+    run: Run, shared: Path, tmp_path: Path, toml: str, named: tuple[str, ...]
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(toml)
+    done = run(shared / "videos/single_face.mp4", "--out", tmp_path / "out", config=path)
+    assert_one_error(done, 2, "wrong.toml", *named)
+
+
+def test_weights_that_are_missing_or_no_network(run: Run, shared: Path, tmp_path: Path) -> None:
+    clip, config = shared / "videos/single_face.mp4", tmp_path / "weights.toml"
+    config.write_text(f'[detector]\nkind = "yunet"\nweights = "{tmp_path}/gone.onnx"\n')
+    assert_one_error(run(clip, "--out", tmp_path / "out", config=config), 31, "gone.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x07 garbage")
+    config.write_text(f'[detector]\nkind = "yunet"\nweights = "{tmp_path}/bad.onnx"\n')
+    assert_one_error(run(clip, "--out", tmp_path / "out", config=config), 33, "bad.onnx")
+    config.write_text(f'[detector]\nkind = "yunet"\nweights = "{shared}/models/mobilefacenet_foamliu.onnx"\n')
+    assert_one_error(run(clip, "--out", tmp_path / "out", config=config), 33)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_unreachable_or_with_a_wrong_hash(
+    run: Run, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = shared / "videos/single_face.mp4"
+    monkeypatch.setenv("FACESIEVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACESIEVE_OFFLINE", "1")
+    assert_one_error(run(clip, "--out", tmp_path / "out", config=None), 31, "centerface", "offline")
+    folder = tmp_path / "cache/models"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "centerface-09189dea.onnx").write_bytes(b"not these weights")
+    assert_one_error(run(clip, "--out", tmp_path / "out", config=None), 32, "centerface", "SHA-256")
+
+
+def test_an_unknown_scorer(run: Run, shared: Path, tmp_path: Path) -> None:
+    done = run(shared / "videos/single_face.mp4", "--out", tmp_path / "out", "--scorer", "best")
+    assert_one_error(done, 2, "best", "analytical")
+
+
+def test_a_failing_source_does_not_stop_the_next(run: Run, shared: Path, tmp_path: Path) -> None:
+    done = run(tmp_path / "gone.mp4", shared / "videos/single_face.mp4", "--out", tmp_path / "out")
+    assert_one_error(done, 11, "gone.mp4")
+    assert lines_of(next((tmp_path / "out").glob("*/shots.jsonl")))
+
+
+def process(*arguments: str | Path, stdin: int | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "facesieve", "run", *map(str, arguments)],
+        cwd=ROOT,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=stdin is None,
+    )
+
+
+def test_a_pipe(shared: Path, yunet: Path, tmp_path: Path) -> None:
+    running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=subprocess.PIPE)
+    running.communicate((shared / "videos/asl/yes.mkv").read_bytes(), timeout=120)  # type: ignore[arg-type]
+    assert running.returncode == 0
+    assert lines_of(tmp_path / "out/shots.jsonl")
+
+
+def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_path: Path) -> None:
+    pipe, feed = os.pipe()
+    running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=pipe)
+    os.close(pipe)
+    clip = (shared / "videos/asl/yes.mkv").read_bytes()
+    with os.fdopen(feed, "wb") as writer:  # the pipe stays open: the film never ends by itself
+        writer.write(clip)
+        writer.flush()
+        deadline = time.monotonic() + 90
+        while not (tmp_path / "out/shots.jsonl.part").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    facts = json.loads((tmp_path / "out/run.json").read_text())
+    assert facts["interrupted"] is True
+    assert {track["end"] for track in lines_of(tmp_path / "out/tracks.jsonl")} == {"shutdown"}
+    assert lines_of(tmp_path / "out/shots.jsonl")
