@@ -101,13 +101,14 @@ def test_whole_upright_factors_are_exact_averages(scale: int) -> None:
 
 
 def test_sharpness_does_not_jump_where_shrinking_begins() -> None:
-    image = noise(240)
+    image = noise(600)
 
     def energy(scale: float) -> float:
-        return float(cut(image, one(landmarks(scale, 10.0, 120, 120))).chip.astype(float).std())
+        return float(cut(image, one(landmarks(scale, 10.0, 300, 300))).chip.astype(float).std())
 
     assert energy(1.01) == pytest.approx(energy(0.999), rel=0.02)
     assert energy(2.01) == pytest.approx(energy(1.99), rel=0.04)
+    assert energy(3.01) == pytest.approx(energy(2.99), rel=0.05)
 
 
 def test_huge_faces_lose_no_brightness() -> None:
