@@ -60,9 +60,11 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A pipeline, the networks it uses, and how to release them."""
+    """A pipeline, its shared parts, the networks it uses, and how to release them."""
 
     pipeline: Pipeline
+    detector: Detector
+    scorer: QualityScorer
     models: tuple[ModelFacts, ...]
     close: Callable[[], None]
 
@@ -75,17 +77,18 @@ def build(config: Config, store: Store | None = None) -> Built:
     with ExitStack() as stack:
         parts = _Parts(config, store or Store(), stack)
         selection = _selection(config.selection)
+        detector, scorer = parts.detector(), parts.scorer()
         pipeline = Pipeline(
-            detector=parts.detector(),
+            detector=detector,
             new_tracker=lambda: _tracker(config),
-            scorer=parts.scorer(),
+            scorer=scorer,
             new_selector=lambda source, stills: TopKSelector(selection, source=source, stills=stills),
             gate=functools.partial(gate, selection=selection),
             hz=config.detector.hz,
             scene_cuts=config.tracker.scene_cuts,
             margin=config.output.margin,
         )
-        return Built(pipeline, tuple(parts.models), stack.pop_all().close)
+        return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close)
 
 
 class _Parts:

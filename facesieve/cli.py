@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import typer
 
 from ._version import __version__
 from .config import Config, parse_config, read_config
-from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, WeightsCorrupt
+from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames, WeightsCorrupt
 
 app = typer.Typer(
     name="facesieve",
@@ -135,6 +136,44 @@ def report(
     from .stream.sinks.report import render_report
 
     typer.echo(render_report(folder))
+
+
+@app.command()
+def score(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Images, folders of images, or folders with faces.csv.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="A CSV file; standard output if left out.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
+    detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="student, analytical, or the path of an eDifFIQA-shaped ONNX.")
+    ] = None,
+    engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
+) -> None:
+    """Score faces of images: CSV `file,score,model,components…`. Several folders are also compared.
+
+    Faces that cannot be scored are listed on standard error with the reason. Exit code 0 unless nothing
+    could be scored (16).
+    """
+    from .score import compare, score_paths, write_table
+    from .stream.sinks.files import write_whole
+
+    settings = _settings(config, None, detector, None, scorer, engine, every_frame=False)
+    scored = list(score_paths(paths, settings))
+    text = io.StringIO()
+    write_table(scored, text)
+    if out is None:
+        sys.stdout.write(text.getvalue())
+    else:
+        write_whole(out, text.getvalue().encode())
+    for row in scored:
+        if row.quality is None:
+            sys.stderr.write(f"not scored: {row.file}: {row.reason}\n")
+    for line in compare(scored):
+        sys.stderr.write(line + "\n")
+    if not any(row.quality for row in scored):
+        raise NoFrames("nothing could be scored")
 
 
 def _settings(

@@ -1,0 +1,164 @@
+"""`facesieve score`: the quality of faces in image files and labelled folders, as a table."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from .build import Built, build
+from .config import Config
+from .stream.align import align, outside_share
+from .stream.decode.sources import open_source, printable
+from .stream.errors import NoFrames, SourceError
+from .stream.geometry import ARCFACE_POINTS, similarity, warp_chip
+from .stream.types import CHIP_PX, F32, U8, Crop, Detections, Frame, Quality, Rejection
+
+BATCH = 64
+SHARES = (5, 25, 50, 75, 95)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A face and its quality, or the reason why it has none. file: as in faces.csv, else the path."""
+
+    folder: str
+    file: str
+    quality: Quality | None
+    reason: str = ""
+
+
+def score_paths(paths: Sequence[Path], config: Config) -> Iterator[Scored]:
+    """Scores every face of each path, in order.
+
+    A folder with faces.csv: its landmarks and the evaluation's plain warp (chips of 112×112 as they are). A
+    folder of images or an image: the largest central face that the detector finds, cut as `run` cuts it.
+    Raises FacesieveError where a path as a whole cannot be read; one bad image is a Scored with its reason.
+    """
+    with closing(build(config)) as built:
+        for path in paths:
+            crops = _labelled(path) if (path / "faces.csv").is_file() else _found(path, built)
+            for batch in _batches(crops):
+                good = [crop for _, crop in batch if isinstance(crop, Crop)]
+                qualities = iter(built.scorer.score(good))
+                for file, crop in batch:
+                    if isinstance(crop, Crop):
+                        yield Scored(str(path), file, next(qualities))
+                    else:
+                        yield Scored(str(path), file, None, crop)
+
+
+def write_table(scored: Sequence[Scored], target: TextIO) -> None:
+    """CSV `file,score,model,…`: one row for each face with a score; then calibrated, where the model has a
+    calibration, and the components."""
+    good = [row for row in scored if row.quality is not None]
+    names = sorted({name for row in good if row.quality for name in row.quality.components})
+    calibrated = any(row.quality and row.quality.calibrated is not None for row in good)
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(["file", "score", "model", *(["calibrated"] if calibrated else []), *names])
+    for row in good:
+        quality = row.quality
+        if quality is None:
+            continue
+        known = [] if not calibrated else ["" if quality.calibrated is None else f"{quality.calibrated:.6g}"]
+        parts = [f"{quality.components[name]:.6g}" if name in quality.components else "" for name in names]
+        writer.writerow([row.file, f"{quality.score:.9g}", quality.model, *known, *parts])
+
+
+def compare(scored: Sequence[Scored]) -> Iterator[str]:
+    """One line a folder: how many were scored, and the spread of the scores (synthetic against real, say)."""
+    for folder, rows in itertools.groupby(scored, key=lambda row: row.folder):
+        given = list(rows)
+        scores = [row.quality.score for row in given if row.quality is not None]
+        if len(given) > 1:
+            spread = (
+                ", ".join(f"p{p} {v:.4g}" for p, v in zip(SHARES, np.percentile(scores, SHARES), strict=True))
+                if scores
+                else "none"
+            )
+            yield f"{printable(folder)}: {len(scores)} of {len(given)} scored: {spread}"
+
+
+def _labelled(folder: Path) -> Iterator[tuple[str, Crop | str]]:
+    from .fiqa.faces import read_faces
+
+    faces = read_faces(folder)
+    for index, file in enumerate(faces.files):
+        try:
+            image = faces.image(index)
+        except SourceError as error:
+            yield file, str(error)
+            continue
+        if faces.landmarks is not None:
+            yield file, _plain_crop(image, faces.landmarks[index], index)
+        elif image.shape == (CHIP_PX, CHIP_PX, 3):
+            yield file, _crop(image, ARCFACE_POINTS, index, 0.0)
+        else:
+            size = f"{image.shape[1]}×{image.shape[0]}"
+            yield file, f"no landmarks in faces.csv and not a 112×112 chip: {size}"
+
+
+def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop | str:
+    if not np.isfinite(landmarks).all() or np.ptp(landmarks, axis=0).max() == 0:
+        return "landmarks that are not five points"
+    matrix = similarity(landmarks, ARCFACE_POINTS)
+    edge = np.array([[0, 0], [CHIP_PX, 0], [CHIP_PX, CHIP_PX], [0, CHIP_PX]]) - 0.5
+    corners = (edge - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    outside = outside_share(corners, image.shape[1], image.shape[0])
+    return _crop(warp_chip(image, landmarks), landmarks, index, outside)
+
+
+def _crop(chip: U8, landmarks: F32, index: int, truncated: float) -> Crop:
+    low, high = landmarks.min(0), landmarks.max(0)
+    return Crop(
+        track=0,
+        frame_index=index,
+        pts_s=float(index),
+        wall_s=None,
+        chip=chip,
+        portrait=None,
+        portrait_origin=(0, 0),
+        box=np.concatenate([low, high]).astype(np.float32),
+        landmarks=landmarks,
+        detection_score=1.0,
+        eye_distance_px=float(np.hypot(*(landmarks[1] - landmarks[0]))),
+        truncated=truncated,
+    )
+
+
+def _found(path: Path, built: Built) -> Iterator[tuple[str, Crop | str]]:
+    """The main face of each image of a folder, or of one image."""
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        try:
+            with closing(open_source(str(file))) as source:
+                frame = next(iter(source), None)
+                if frame is None or not source.stills:
+                    raise NoFrames(f"{printable(file)}: not an image")
+                yield str(file), _main_face(frame, built.detector.detect(frame))
+        except SourceError as error:
+            yield str(file), str(error)
+
+
+def _main_face(frame: Frame, found: Detections) -> Crop | str:
+    """The largest face, nearer the middle counting for more."""
+    if not len(found):
+        return "no face found"
+    size = np.array([frame.picture.width, frame.picture.height])
+    sides = np.clip(found.boxes[:, 2:] - found.boxes[:, :2], 0, None)
+    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    away = np.hypot(*(2 * centres / size - 1).T) / np.sqrt(2)
+    best = int(np.argmax(sides.prod(1) * np.clip(1 - away, 0, 1)))
+    made = align(frame, found, best, 0, portrait=False)
+    return f"the face cannot be cut out ({made})" if isinstance(made, Rejection) else made
+
+
+def _batches(crops: Iterator[tuple[str, Crop | str]]) -> Iterator[list[tuple[str, Crop | str]]]:
+    while batch := list(itertools.islice(crops, BATCH)):
+        yield batch
