@@ -57,7 +57,7 @@ def check(model: Path | bytes, label: str) -> None:
 
 
 def with_input_shapes(model: bytes, shapes: Mapping[str, Shape]) -> bytes:
-    """The model with other dimensions of the named inputs; declared shapes of all else are dropped."""
+    """The model with other dimensions of the named inputs; those of all that follows are left open."""
     return _rewrite(model, {7: lambda graph: _rewrite_graph(graph, shapes)})
 
 
@@ -87,14 +87,14 @@ def _rewrite_graph(graph: Buffer, shapes: Mapping[str, Shape]) -> bytes:
 
 
 def _with_shape(tensor_type: Buffer, shape: Shape | None) -> bytes:
-    out = _rewrite(tensor_type, {2: lambda _: None})
+    """The type with this shape; None keeps the rank and leaves every dimension open."""
     if shape is None:
-        return out
+        return _rewrite(tensor_type, {2: lambda dims: _rewrite(dims, {1: lambda _: b""})})
     dims = b""
     for i, size in enumerate(shape):
         one = _field(2, f"d{i}".encode()) if size is None else b"\x08" + _varint(size)
         dims += _field(1, one)
-    return out + _field(2, dims)
+    return _rewrite(tensor_type, {2: lambda _: None}) + _field(2, dims)
 
 
 class _view:

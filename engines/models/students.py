@@ -58,7 +58,7 @@ class Calibration:
             return None
         try:
             record = json.loads(text)
-            if "calibration" not in record:
+            if isinstance(record, dict) and "calibration" not in record:
                 return None
             knots = record["calibration"]
             return Calibration(

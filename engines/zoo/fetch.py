@@ -80,7 +80,8 @@ def from_url(model: Model, source: Url, target: Path, timeout_s: float, progress
         try:
             if _download(model, source.url, target, timeout_s, progress):
                 return
-            why = f"the connection ended after {target.stat().st_size} bytes"
+            have = target.stat().st_size if target.exists() else 0
+            why = f"the connection ended after {have} bytes"
         except urllib.error.HTTPError as refusal:
             why = f"HTTP {refusal.code} {refusal.reason}"
             if refusal.code < 500 and refusal.code not in (408, 416, 429):

@@ -123,8 +123,8 @@ class Store:
 
     def _path(self, model: Model) -> Path:
         for source in model.sources:
-            if isinstance(source, Shipped):
-                return _HERE / "weights" / source.shipped
+            if isinstance(source, Shipped) and (shipped := _HERE / "weights" / source.shipped).is_file():
+                return shipped
         stem, dot, suffix = model.file.rpartition(".")
         return self.folder / f"{stem}-{model.sha256[:8]}{dot}{suffix}"
 

@@ -1,0 +1,160 @@
+"""The OpenVINO engine: values, errors, the cache of compiled networks, determinism."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facesieve.engines.models.centerface import CenterFace
+from facesieve.engines.models.scrfd import Scrfd
+from facesieve.engines.models.yunet import YuNet
+from facesieve.engines.openvino import OpenVinoEngine
+from facesieve.engines.signature import PixelInput
+from facesieve.stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+@pytest.mark.parametrize("specialise", [False, True])
+def test_values_and_signature(affine: bytes, specialise: bool) -> None:
+    with OpenVinoEngine(affine, precision="fp32", specialise=specialise) as engine:
+        assert engine.inputs == {"x": ((None, 3), np.dtype(np.float32))}
+        assert engine.outputs == {"y": ((None, 3), np.dtype(np.float32))}
+        assert engine.precision == "fp32"
+        for n in (2, 1, 2):
+            np.testing.assert_array_equal(engine.infer({"x": X[:n]})["y"], 2 * X[:n] + 1)
+
+
+def test_feeds_that_are_not_contiguous(affine: bytes) -> None:
+    with OpenVinoEngine(affine, precision="fp32") as engine:
+        turned = np.asfortranarray(X)
+        np.testing.assert_array_equal(engine.infer({"x": turned})["y"], 2 * X + 1)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "said"),
+    [
+        ({"z": X}, r"expected inputs \['x'\], got \['z'\]"),
+        ({}, r"expected inputs \['x'\], got \[\]"),
+        ({"x": X.astype(np.float64)}, "as float32, got float64"),
+        ({"x": X[:, :2]}, r"\(\?, 3\), got \(2, 2\)"),
+        ({"x": X[0]}, r"\(\?, 3\), got \(3,\)"),
+        ({"x": X[:0]}, "nothing to compute"),
+    ],
+)
+def test_feeds_that_do_not_fit(affine: bytes, feeds: dict[str, np.ndarray], said: str) -> None:
+    with OpenVinoEngine(affine) as engine, pytest.raises(ModelInvalid, match=said):
+        engine.infer(feeds)
+
+
+def test_closed(affine: bytes) -> None:
+    engine = OpenVinoEngine(affine)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineClosed):
+        engine.infer({"x": X})
+    with pytest.raises(EngineClosed):
+        _ = engine.precision
+
+
+def test_absent_device_and_file_and_text(affine: bytes, tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="no device 'TOASTER' here; it has CPU"):
+        OpenVinoEngine(affine, device="TOASTER")
+    with pytest.raises(ModelInvalid, match="no such file"):
+        OpenVinoEngine(tmp_path / "none.onnx")
+    for name in ("text.onnx", "text.tflite", "text.xml"):
+        (tmp_path / name).write_text("not a network")
+        with pytest.raises(ModelInvalid, match="not a"):
+            OpenVinoEngine(tmp_path / name)
+
+
+def test_pixels_are_converted_in_the_graph(mean_colour: bytes) -> None:
+    pixels = PixelInput(mean=(10, 20, 30), std=(2, 4, 8), batch=None)
+    image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    with OpenVinoEngine(mean_colour, pixels=pixels, precision="fp32", specialise=True) as engine:
+        assert engine.inputs == {"x": ((None, None, None, 3), np.dtype(np.uint8))}
+        means = (image.mean((1, 2)) - [10, 20, 30]) / [2, 4, 8]
+        np.testing.assert_allclose(engine.infer({"x": image})["y"], means, rtol=1e-5)
+
+
+def test_many_shapes_keep_few_compilations(affine: bytes) -> None:
+    with OpenVinoEngine(affine, precision="fp32", specialise=True) as engine:
+        for n in range(1, 25):
+            x = np.full((n, 3), n, np.float32)
+            np.testing.assert_array_equal(engine.infer({"x": x})["y"], 2 * x + 1)
+        assert len(engine._requests) == 16
+
+
+def test_second_start_loads_what_the_first_compiled(weights: Callable[[str], Path], tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (1, 352, 640, 3), dtype=np.uint8)
+
+    def start() -> tuple[float, dict[str, np.ndarray]]:
+        begun = time.perf_counter()
+        with OpenVinoEngine(
+            weights("centerface"), pixels=CenterFace.PIXELS, specialise=True, cache_dir=tmp_path
+        ) as engine:
+            outputs = {name: value.copy() for name, value in engine.infer({"input.1": x}).items()}
+        return time.perf_counter() - begun, outputs
+
+    _, first = start()
+    stored = list(tmp_path.iterdir())
+    assert [p.suffix for p in stored] == [".compiled"]
+    inode = stored[0].stat().st_ino
+    took, second = start()
+    assert took < 1.0
+    assert stored[0].stat().st_ino == inode, "it was compiled again"
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_damaged_cache_is_compiled_anew(affine: bytes, tmp_path: Path, damage: bytes | None) -> None:
+    with OpenVinoEngine(affine, cache_dir=tmp_path):
+        (stored,) = tmp_path.iterdir()
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    with OpenVinoEngine(affine, precision="auto", cache_dir=tmp_path) as engine:
+        np.testing.assert_array_equal(engine.infer({"x": X})["y"], 2 * X + 1)
+    assert stored.stat().st_size == len(whole)
+
+
+def test_cache_keys_differ_by_what_was_compiled(affine: bytes, tmp_path: Path) -> None:
+    for threads in (1, 2):
+        OpenVinoEngine(affine, threads=threads, precision="fp32", cache_dir=tmp_path).close()
+    OpenVinoEngine(affine, threads=1, hint="throughput", precision="fp32", cache_dir=tmp_path).close()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_cache_folder_that_cannot_be_written(affine: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineUnavailable, match="cannot store a compiled network"):
+        OpenVinoEngine(affine, cache_dir=tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("detector", [CenterFace, YuNet, Scrfd])
+def test_same_bytes_whatever_the_threads(
+    weights: Callable[[str], Path],
+    shared: Path,
+    clip: Callable[..., list[np.ndarray]],
+    detector: type[CenterFace | YuNet | Scrfd],
+    precision: str,
+) -> None:
+    model = {
+        "centerface": lambda: weights("centerface"),
+        "yunet": lambda: shared / "models/yunet_n_dynamic.onnx",
+        "scrfd": lambda: shared / "models/scrfd_500m_kps.onnx",
+    }[detector.name]()
+    image = clip("short_hamilton_clip.mp4", 60, 1)[0][None, :352]
+    seen = []
+    for threads in (1, 2, 0, 2):
+        with OpenVinoEngine(
+            model, pixels=detector.PIXELS, precision=precision, threads=threads, specialise=True
+        ) as engine:
+            (name,) = engine.inputs
+            seen.append(b"".join(out.tobytes() for out in engine.infer({name: image}).values()))
+    assert len(set(seen)) == 1
