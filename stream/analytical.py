@@ -24,17 +24,21 @@ SIZE_PX = 16.0
 
 _FLOOR = 1e-3
 _FACE = (slice(24, 104), slice(16, 96))
+_EYES = (slice(40, 64), slice(24, 88))
+_EYES_TO_FACE = 1.2
 
 
 class AnalyticalScorer(Closing):
     """Scores crops by the weighted geometric mean of six components, each in [0, 1], higher is better.
 
-    sharpness: x/(x + HALF_SHARPNESS), x = mean |luma − 3×3 mean of luma| over the face of the chip, in grey
-        levels. The chip's scale is the same for every face, so what counts is the detail that was really
-        resolved: too few native pixels, defocus and upscaled video all lower it alike, and a large soft face
-        gains nothing over a small crisp one of the same detail. (High-pass energy as focus measure: Pertuz,
-        Puig and Garcia, "Analysis of focus measure operators for shape-from-focus", 2013; the difference
-        from a mean filter is also a feature of ISO/IEC 29794-5.) Sensor noise raises it, darkness lowers it.
+    sharpness: x/(x + HALF_SHARPNESS), x = mean |luma − 3×3 mean of luma| in grey levels, the lesser of that
+        over the face of the chip and 1/1.2 of that over the strip of the eyes (1.2 is their usual ratio: so a
+        hand before the mouth or a beard can't stand in for eyes that are not sharp). The chip's scale is the
+        same for every face, so what counts is the detail that was really resolved: too few native pixels,
+        defocus and upscaled video all lower it alike, and a large soft face gains nothing over a small crisp
+        one of the same detail. (High-pass energy as focus measure: Pertuz, Puig and Garcia, "Analysis of
+        focus measure operators for shape-from-focus", 2013; the difference from a mean filter is also a
+        feature of ISO/IEC 29794-5.) Sensor noise raises it, darkness lowers it.
     size: 1 − exp(−d/SIZE_PX), d the eye distance in frame pixels (the inter-eye distance of ISO/IEC 29794-5,
         but saturating where recognition from 112 px chips does, at 35–50 px).
     pose: cos²(yaw)·cos²(pitch)·cos²(roll), zero beyond 90° (head pose of ISO/IEC 29794-5, one factor an
@@ -77,24 +81,25 @@ class AnalyticalScorer(Closing):
 def components(crops: Sequence[Crop]) -> dict[str, npt.NDArray[np.float64]]:
     """The parts of the score, by name: (n,) float64 in [0, 1] each, for n ≥ 1 crops."""
     eyes = np.array([crop.eye_distance_px for crop in crops], np.float64)
-    faces = [cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY)[_FACE] for crop in crops]
+    lumas = [cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY) for crop in crops]
     angles = np.radians(head_pose(np.stack([crop.landmarks for crop in crops])))
     facing = np.where(np.isfinite(angles), np.cos(angles), 0.0).clip(0) ** 2
-    detail = np.array([_detail(face) for face in faces])
+    detail = np.array([_detail(luma) for luma in lumas])
     return {
         "sharpness": detail / (detail + HALF_SHARPNESS),
         "size": 1 - np.exp(-eyes / SIZE_PX),
         "pose": facing.prod(1),
-        "exposure": np.array([_exposure(face) for face in faces]),
+        "exposure": np.array([_exposure(luma[_FACE]) for luma in lumas]),
         "truncation": 1 - np.array([crop.truncated for crop in crops], np.float64),
         "detection": np.array([crop.detection_score for crop in crops], np.float64).clip(0, 1),
     }
 
 
-def _detail(face: U8) -> float:
-    """Mean absolute difference of a face (h, w) from its 3×3 mean, in grey levels."""
-    levels = face.astype(np.float32)
-    return float(cv2.norm(levels, cv2.blur(levels, (3, 3)), cv2.NORM_L1)) / levels.size
+def _detail(luma: U8) -> float:
+    """Mean absolute difference of a chip (112, 112) from its 3×3 mean, in grey levels, over face and eyes."""
+    levels = luma.astype(np.float32)
+    detail = cv2.absdiff(levels, cv2.blur(levels, (3, 3)))
+    return min(float(detail[_FACE].mean()), float(detail[_EYES].mean()) / _EYES_TO_FACE)
 
 
 def _exposure(face: U8) -> float:

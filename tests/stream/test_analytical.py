@@ -199,8 +199,22 @@ def test_a_blank_face_scores_low_but_orders_still(faces: list[Face], level: int)
     assert 0 < small.score < large.score < 0.5 * score(faces[:1])[0].score
 
 
+def test_a_hand_is_no_sharpness(faces: list[Face]) -> None:
+    """Detail that covers the mouth of a blurred face does not make up for its eyes."""
+    hand = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
+
+    def covered(image: np.ndarray, points: np.ndarray) -> Face:
+        soft, _ = blurred(3)(image, points)
+        x, y = points[3:].mean(0).round().astype(int)
+        place = soft[y - 12 : y + 48, max(x - 50, 0) : x + 50]
+        place[:] = hand[: place.shape[0], : place.shape[1]]
+        return soft, points
+
+    assert (part(score(faces, covered), "sharpness") < 0.75 * part(score(faces), "sharpness")).all()
+
+
 def test_sharpness_of_known_detail() -> None:
-    """A checkerboard of ±a differs from its 3×3 mean by a·8/9 everywhere."""
+    """A checkerboard of ±a differs from its 3×3 mean by a·8/9 everywhere, in the eyes too."""
     board = np.where(np.indices((112, 112)).sum(0) % 2, 138, 118).astype(np.uint8)
     chip = np.repeat(board[..., None], 3, 2)
     points = np.array(
@@ -209,4 +223,4 @@ def test_sharpness_of_known_detail() -> None:
     )
     made = Crop(1, 0, 0.0, None, chip, None, (0, 0), np.zeros(4, np.float32), points, 0.9, 60.0, 0.0)
     detail = AnalyticalScorer().score([made])[0].components["sharpness"]
-    assert detail == pytest.approx((80 / 9) / (80 / 9 + HALF_SHARPNESS), abs=0.005)
+    assert detail == pytest.approx((80 / 9 / 1.2) / (80 / 9 / 1.2 + HALF_SHARPNESS), abs=0.005)
