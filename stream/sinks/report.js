@@ -70,7 +70,11 @@ if (controls) {
   form.addEventListener("input", filter);
   form.elements.sort.addEventListener("change", sort);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(() => { filter(); sort(); }));
+  form.querySelector("button").addEventListener("click", () => {
+    form.reset();
+    filter();
+    sort();
+  });
   controls.open = matchMedia("(min-width: 52rem)").matches;
   controls.hidden = false;
   filter();

@@ -180,7 +180,7 @@ def _controls(tracks: Sequence[TrackRecord], look: Look) -> str:
     return (
         f'<details class="controls" hidden><summary>Sort and filter</summary><form>'
         f'<label>Sort by<select name="sort">{orders}</select></label>{ranges}'
-        f'<p><output name="shown" aria-live="polite"></output> <button type="reset">Show all</button></p>'
+        f'<p><output name="shown" aria-live="polite"></output> <button type="button">Show all</button></p>'
         f"</form></details>"
     )
 

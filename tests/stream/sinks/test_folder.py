@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -148,18 +147,28 @@ def test_a_file_that_only_has_the_name_is_not_overwritten(tmp_path: Path, make_r
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("link", ["shots", "shots/1", "shots/1/1.jpg", "tracks.jsonl", "run.json.part"])
+@pytest.mark.parametrize("link", ["shots", "shots/1", "tracks.jsonl", "run.json.part", "report.html"])
 def test_links_are_never_followed(tmp_path: Path, make_result, link: str) -> None:
     """Whatever a link inside the folder points at, nothing outside is written or removed."""
     out, outside = tmp_path / "out", tmp_path / "outside"
-    write(outside, [make_result(1)])
-    target = outside / link.removesuffix(".part")
+    write(outside, [make_result(1, (0.1, 0.05, 0.01))])
     (out / link).parent.mkdir(parents=True)
-    (out / link).symlink_to(target)
+    (out / link).symlink_to(outside / link.removesuffix(".part"))
     before = contents(outside)
-    with contextlib.suppress(OutputUnwritable):  # a link to a picture is replaced, any other is refused
+    with pytest.raises(OutputUnwritable, match=f"{link}' is a link"):
         write(out, [make_result(1)], overwrite=True)
     assert contents(outside) == before
+    assert (out / link).is_symlink()
+
+
+def test_a_link_in_place_of_a_picture_is_replaced_not_followed(tmp_path: Path, make_result) -> None:
+    (tmp_path / "out/shots/1").mkdir(parents=True)
+    (tmp_path / "mine.jpg").write_text("mine")
+    for name in ("1/1.jpg", "1/2.jpg.part", "1/9.jpg"):
+        (tmp_path / "out/shots" / name).symlink_to(tmp_path / "mine.jpg")
+    write(tmp_path / "out", [make_result(1)], overwrite=True)
+    assert (tmp_path / "mine.jpg").read_text() == "mine"
+    assert [p.name for p in (tmp_path / "out/shots/1").iterdir() if p.is_symlink()] == ["9.jpg"]
 
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path: Path, make_result) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import re
 import time
 from html.parser import HTMLParser
@@ -10,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facesieve.stream.errors import OutputUnwritable, SourceMissing, SourceUnreadable
+from facesieve.stream.errors import OutputFull, OutputUnwritable, SourceMissing, SourceUnreadable
 from facesieve.stream.sinks import FolderSink, render_report, words
 from facesieve.stream.sinks.plot import Axis
 from facesieve.stream.sinks.thumbnails import thumbnail
@@ -166,6 +168,28 @@ def test_a_killed_run_can_be_reported(tmp_path: Path, make_result) -> None:
     sink.close()
     assert "This run did not end by itself" in html
     assert html.count("<article") == 1
+
+
+def test_a_shot_whose_track_was_not_finished_is_not_shown(tmp_path: Path, make_result) -> None:
+    page(tmp_path, [make_result(1), make_result(2)])
+    (first, _) = (tmp_path / "tracks.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "tracks.jsonl").write_text(first)
+    text = Elements(render_report(tmp_path).read_text()).text
+    assert "2 shots kept" in text
+    assert "Track 2" not in text
+
+
+def test_a_full_disk_leaves_the_earlier_report(tmp_path: Path, make_result, monkeypatch) -> None:
+    first = page(tmp_path, [make_result(1)])
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OutputFull, match=r"report\.html': No space left"):
+        render_report(tmp_path)
+    assert (tmp_path / "report.html").read_text("utf-8") == first
+    assert not (tmp_path / "report.html.part").exists()
 
 
 def test_it_can_be_made_again_with_equal_bytes(tmp_path: Path, make_result) -> None:

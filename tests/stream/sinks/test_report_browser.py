@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -52,7 +53,8 @@ def visit(browser) -> Iterator[Callable]:
     contexts, troubles = [], []
 
     def opened(report: Path, width: int = 1280, scheme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        size = {"width": width, "height": 800}
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
@@ -154,6 +156,17 @@ def test_filters(report: Path, visit, moves: dict[str, float], left: list[str]) 
         assert shown(page) == ["track-0", "track-1", "track-2"]
 
 
+def test_untouched_sliders_hide_nothing(tmp_path: Path, make_result, visit) -> None:
+    """Not even a face of one frame at the very end, whose time the slider's end rounds down."""
+    last = make_result(2, (0.5,))
+    moment = dataclasses.replace(last.summary, first_pts_s=10 / 3, last_pts_s=10 / 3)
+    with FolderSink(tmp_path) as sink:
+        sink.write(make_result(1))
+        sink.write(dataclasses.replace(last, summary=moment))
+        report = sink.finish({})
+    assert shown(visit(report)) == ["track-1", "track-2"]
+
+
 def test_the_plot_answers_to_the_pointer(report: Path, visit) -> None:
     page = visit(report)
     track = page.locator("#track-1")
@@ -170,7 +183,9 @@ def test_the_plot_answers_to_the_pointer(report: Path, visit) -> None:
 
 
 def test_the_plot_answers_to_a_tap(report: Path, browser) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+    )
     page = context.new_page()
     page.goto(report.as_uri())
     plot = page.locator("#track-1 .plot")
