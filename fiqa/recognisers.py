@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import onnx
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ..stream.errors import ConfigError, ModelInvalid
 from .checkpoints import load_weights, read_state_dict
+from .methods import Preprocessing
 from .networks import FoamliuMobileFaceNet, IResNet, MobileFaceNet
 from .networks.iresnet import BLOCKS
 from .onnx_torch import OnnxNetwork
 
-Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib"]
 PREPROCESSINGS: tuple[Preprocessing, ...] = get_args(Preprocessing)
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)

@@ -1,12 +1,12 @@
 """Backbones and students, state-dict compatible with the published checkpoints."""
 
+from ..methods import Architecture
 from .foamliu import FoamliuMobileFaceNet
 from .iresnet import IResNet
 from .mobilefacenet import MobileFaceNet
 from .students import (
     AIKD,
     ARCHITECTURES,
-    Architecture,
     Backbone,
     DifFIQAR,
     EDifFIQA,

@@ -12,15 +12,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..methods import Architecture
 from .iresnet import IResNet
 from .mobilefacenet import MobileFaceNet
 
-Architecture = Literal["ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l", "aikd", "diffiqa-r"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 Backbone = IResNet | MobileFaceNet
 

@@ -1,0 +1,9 @@
+"""Names of methods, architectures and preprocessings; free of torch, so that the command line starts fast."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Method = Literal["faceqan", "diffiqa"]
+Architecture = Literal["ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l", "aikd", "diffiqa-r"]
+Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib"]

@@ -1,0 +1,207 @@
+"""Labelling a folder: resumable to the same bytes, honest about what could not be scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facesieve.fiqa.diffiqa import Diffusion, UNet, load_diffusion
+from facesieve.fiqa.label import label_folder
+from facesieve.fiqa.teachers import DifFIQA, DifFIQASettings, FaceQAN, FaceQANSettings
+from facesieve.stream.errors import ModelInvalid, OutputExists, SourceMissing, SourceUnreadable
+
+
+class TinyRecogniser(nn.Module):
+    """(n, 3, 112, 112) in [0, 1] → (n, 6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        conv, head = nn.Conv2d(3, 6, 9, stride=8), nn.Linear(6 * 13 * 13, 6)
+        self.net = nn.Sequential(conv, nn.Tanh(), nn.Flatten(), head)
+
+    def forward(self, x):
+        return self.net(x)
+
+
+@pytest.fixture
+def chips(tmp_path):
+    """Seven chips in two folders, one file that is no image and one of another size."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "chips"
+    for i in range(7):
+        path = folder / ("a" if i % 2 else "b") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (112, 112, 3)).astype(np.uint8))
+    (folder / "a" / "broken.jpg").write_bytes(b"no picture")
+    cv2.imwrite(str(folder / "big.png"), np.zeros((130, 120, 3), np.uint8))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "tiny.pt"
+    path.write_bytes(b"stands for the recogniser's file: only its hash is taken")
+    return path
+
+
+def teacher(seed=0):
+    return FaceQAN(TinyRecogniser(), FaceQANSettings(seed=seed, steps=2, copies=3))
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_scores_and_reasons(tmp_path, chips, model):
+    out, seen = tmp_path / "labels.csv", []
+    done = label_folder(chips, out, teacher(), model, batch=4, progress=lambda *at: seen.append(at))
+    rows = {row["file"]: row for row in rows_of(out)}
+    assert list(rows) == ["a/1.png", "a/3.png", "a/5.png", "a/broken.jpg", "b/0.png", "b/2.png", "b/4.png",
+                          "b/6.png", "big.png"]  # fmt: skip
+    assert (done.scored, done.refused, done.resumed) == (7, 2, 0)
+    assert seen == [(4, 9), (8, 9), (9, 9)]
+    assert "OpenCV cannot read" in rows["a/broken.jpg"]["reason"]
+    assert "120×130" in rows["big.png"]["reason"]
+    good = rows["b/0.png"]
+    assert good["model"] == "faceqan-tiny"
+    q = float(good["q_adv"]) * float(good["symmetry"])
+    assert float(good["score"]) == pytest.approx(np.sign(q) * abs(q) ** 5, rel=1e-6)
+    settings = json.loads((tmp_path / "labels.csv.json").read_text())
+    assert settings["copies"] == 3
+    assert len(settings["recogniser_sha256"]) == 64
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, chips, model, after):
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    label_folder(chips, whole, teacher(), model, batch=3)
+
+    def stop(done, _total):
+        if done >= 3 * after:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        label_folder(chips, cut, teacher(), model, batch=3, progress=stop)
+    assert not cut.exists()
+    part = cut.with_name("cut.csv.part")
+    with part.open("a") as file:
+        file.write("b/2.png,0.123")  # a torn row, as a kill in the middle of a write leaves it
+    finished = label_folder(chips, cut, teacher(), model, batch=3)
+    assert finished.resumed == 3 * after
+    assert cut.read_bytes() == whole.read_bytes()
+    assert not part.exists()
+    again = label_folder(chips, cut, teacher(), model, batch=3)
+    assert again.resumed == 9
+
+
+def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path, chips, model):
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    label_folder(chips, whole, teacher(), model, batch=2)
+    script = f"""
+import sys, time
+sys.path[:0] = [{str(Path(__file__).parent)!r}]
+from pathlib import Path
+from test_label import teacher, label_folder
+label_folder(Path({str(chips)!r}), Path({str(cut)!r}), teacher(), Path({str(model)!r}), batch=2,
+             progress=lambda done, total: time.sleep(60) if done >= 4 else None)
+"""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    child = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    part = cut.with_name("cut.csv.part")
+    deadline = time.monotonic() + 120
+    while not (part.is_file() and part.read_text().count("\n") == 5):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert label_folder(chips, cut, teacher(), model, batch=2).resumed == 4
+    assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_scores_do_not_depend_on_the_batch(tmp_path, chips, model):
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    label_folder(chips, a, teacher(), model, batch=1)
+    label_folder(chips, b, teacher(), model, batch=5)
+    for one, other in zip(rows_of(a), rows_of(b), strict=True):
+        assert float(one["score"] or 0) == pytest.approx(float(other["score"] or 0), rel=1e-4)
+
+
+def test_other_settings_are_not_mixed(tmp_path, chips, model):
+    out = tmp_path / "labels.csv"
+    label_folder(chips, out, teacher(), model)
+    with pytest.raises(OutputExists, match=r"seed 0 \(now 1\).*labels\.csv"):
+        label_folder(chips, out, teacher(seed=1), model)
+    model.write_bytes(b"another recogniser")
+    with pytest.raises(OutputExists, match="recogniser_sha256"):
+        label_folder(chips, out, teacher(), model)
+
+
+def test_other_faces_are_not_mixed(tmp_path, chips, model):
+    out = tmp_path / "labels.csv"
+    label_folder(chips, out, teacher(), model)
+    (chips / "b" / "0.png").unlink()
+    with pytest.raises(OutputExists, match="8 faces"):
+        label_folder(chips, out, teacher(), model)
+
+
+def test_nothing_to_score(tmp_path, model):
+    with pytest.raises(SourceMissing, match="nowhere"):
+        label_folder(tmp_path / "nowhere", tmp_path / "l.csv", teacher(), model)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceMissing, match=r"images or a faces\.csv"):
+        label_folder(tmp_path / "empty", tmp_path / "l.csv", teacher(), model)
+    (tmp_path / "empty" / "x.png").write_bytes(b"")
+    with pytest.raises(SourceUnreadable, match="face that can be scored"):
+        label_folder(tmp_path / "empty", tmp_path / "l.csv", teacher(), model)
+
+
+def test_diffiqa_labels_batches_as_single_faces(tmp_path, chips, model):
+    torch.manual_seed(1)
+    diffusion = Diffusion(UNet(8, (1, 1, 1, 1, 1))).eval()
+    labeller = DifFIQA(TinyRecogniser(), diffusion, DifFIQASettings(repeats=1, t=2))
+    rng = np.random.default_rng(0)
+    pair = rng.integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
+    both = labeller.label(pair, ["x", "y"])
+    alone = labeller.label(pair[1:], ["y"])
+    assert both[1][0] == pytest.approx(alone[0][0], abs=1e-5)
+    assert -1 <= both[0][0] <= 1
+    assert labeller.label(pair[1:], ["z"])[0] != alone[0]
+
+
+def test_diffusion_is_read_from_every_layout(tmp_path):
+    diffusion = Diffusion(UNet(16, (1, 2)), timesteps=50)
+    state = diffusion.state_dict()
+    layouts = {
+        "trainer": {"step": 7, "model": state, "opt": {}, "ema": {}, "scaler": None},
+        "state": state,
+        "unet": diffusion.model.state_dict(),
+    }
+    for name, content in layouts.items():
+        torch.save(content, tmp_path / f"{name}.pt")
+        read = load_diffusion(tmp_path / f"{name}.pt")
+        assert (read.model.dim, read.model.multipliers) == (16, (1, 2))
+        assert torch.equal(read.model.final_conv.weight, diffusion.model.final_conv.weight)
+        assert read.timesteps == (1000 if name == "unet" else 50)
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "no.pt")
+    with pytest.raises(ModelInvalid, match=r"diffusion UNet.*no\.pt"):
+        load_diffusion(tmp_path / "no.pt")
