@@ -18,7 +18,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from ..errors import FrameTooLarge, NotVideo, NoVideoStream, SourceEmpty, SourceMissing, SourceUnreadable
-from .containers import Extent, extent
+from .extent import Extent, extent
 
 _READ_BYTES = 1 << 16
 _PEEK_BYTES = 4096

@@ -17,25 +17,25 @@ class Losses:
 
     def undecodable(self, at_s: float | None, error: Exception) -> None:
         """A packet that no frame could be made of; at_s: its time in the stream, where it has one."""
-        self._count("packets could not be decoded", at_s, error)
+        self._count("packets that could not be decoded", at_s, error)
 
     def unreadable(self, at_s: float | None, error: BaseException) -> None:
         """A read that failed, after the frame at at_s."""
-        self._count("reads failed", at_s, error)
+        self._count("reads that failed", at_s, error)
 
     def mended(self, at_s: float) -> None:
         """A damaged frame whose missing parts the decoder guessed."""
-        self._count("frames are damaged and were mended", at_s)
+        self._count("damaged frames that the decoder mended", at_s)
 
     def oversized(self, width: int, height: int, at_s: float | None) -> None:
         """A frame beyond the limit of pixels, after the frame at at_s."""
         self.oversize = self.oversize or f"{width}×{height}"
-        self._count("frames are beyond the limit of pixels", at_s)
+        self._count("frames beyond the limit of pixels", at_s)
 
     def skipped(self, name: str, why: str) -> None:
         """An image that was left out."""
-        self._counts["images were skipped"] = self._counts.get("images were skipped", 0) + 1
-        self._firsts.setdefault("images were skipped", f"{name} ({why})")
+        self._counts["images skipped"] = self._counts.get("images skipped", 0) + 1
+        self._firsts.setdefault("images skipped", f"{name} ({why})")
 
     def truncated(self, what: str, declared_s: float | None) -> None:
         """The source ends before its end; declared_s: its whole duration, where known."""
@@ -47,7 +47,7 @@ class Losses:
         if self._cut is not None:
             until = "" if last_s is None else f", the last frame read is at {last_s:.2f} s"
             parts.append(f"truncated: {self._cut}{until}")
-        parts += [f"{count} {what}, first {self._firsts[what]}" for what, count in self._counts.items()]
+        parts += [f"{what}: {count}, first {self._firsts[what]}" for what, count in self._counts.items()]
         return "; ".join(parts) or None
 
     def _count(self, what: str, at_s: float | None, error: BaseException | None = None) -> None:

@@ -184,21 +184,30 @@ class VideoSource(Closing):
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """The stream's packets that hold data; read errors are stepped over while packets still come."""
-        failures = 0
+        failures, held = 0, None
         while self._open and failures < _READ_RETRIES:
             try:
                 for packet in self._container.demux(self._stream):
                     self._reader.raise_interrupt()
                     # An empty packet would drain the decoder for good, and AVI has them for repeated frames.
-                    if packet.size:
-                        failures = 0
+                    if not packet.size:
+                        continue
+                    failures = 0
+                    if held is not None:
+                        yield held
+                    # One that was cut short is held back: as the last, its error would cost the frames that
+                    # the decoder's threads still hold.
+                    held = packet if packet.is_corrupt else None
+                    if held is None:
                         yield packet
-                        if not self._open:
-                            return
+                    if not self._open:
+                        return
                 break
             except (FFmpegError, ValueError) as error:
                 failures += 1
                 self._losses.unreadable(self._timeline.last_s, error)
+        if held is not None:
+            self._losses.undecodable(self._seconds(held), ValueError("it is cut short"))
         self._reader.raise_interrupt()
         if self._reader.failure is not None:
             self._losses.unreadable(self._timeline.last_s, self._reader.failure)
