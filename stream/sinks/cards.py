@@ -35,8 +35,8 @@ def card(track: TrackRecord, shots: Sequence[ShotRecord], look: Look) -> str:
     seconds = track.last_pts_s - track.first_pts_s
     plot = "" if look.stills else quality_over_time(track, shots, look.axis, look.points)
     return (
-        f'<article class="track" id="track-{track.track}" data-start="{track.first_pts_s:g}" '
-        f'data-end="{track.last_pts_s:g}" data-length="{seconds:.3f}" data-score="{best.score:g}">'
+        f'<article class="track" id="track-{track.track}" data-start="{track.first_pts_s:.3f}" '
+        f'data-end="{track.last_pts_s:.3f}" data-length="{seconds:.3f}" data-score="{best.score:g}">'
         f'<div class="shots{_crowding(len(shots) - 1)}">{_figure(best, look, "best")}'
         f"{f'<ol>{others}</ol>' if others else ''}</div>"
         f'<div class="facts"><h2>{_title(track)}</h2><p class="when">{_when(track, look.stills)}</p>'

@@ -167,16 +167,18 @@ def _overview(results: Results, axis: Axis) -> str:
 
 def _controls(tracks: Sequence[TrackRecord], look: Look) -> str:
     """Sorting and filters; shown by the script that serves them. Unrelated pictures have no times."""
-    longest = max(t.last_pts_s - t.first_pts_s for t in tracks)
     first, last = min(t.first_pts_s for t in tracks), max(t.last_pts_s for t in tracks)
+    begin, end = f"{first:.3f}", f"{last:.3f}"  # rounded as the cards' own times, so that none is cut off
+    longest = f"{max(t.last_pts_s - t.first_pts_s for t in tracks):.3f}"
+    low, high = f"{look.axis.low:g}", f"{look.axis.high:g}"
     orders = f'<option value="start">{"order" if look.stills else "time"}</option>'
     orders += '<option value="score">quality</option>'
-    ranges = _range("score", "Quality at least", look.axis.low, look.axis.high, look.axis.low)
-    if longest > 0 and not look.stills:
+    ranges = _range("score", "Quality at least", low, high, low)
+    if longest != "0.000" and not look.stills:
         orders += '<option value="length">time in view</option>'
-        ranges += _range("length", "In view at least", 0.0, longest, 0.0)
-    if last > first and not look.stills:
-        ranges += _range("from", "From", first, last, first) + _range("until", "Until", first, last, last)
+        ranges += _range("length", "In view at least", "0", longest, "0")
+    if begin != end and not look.stills:
+        ranges += _range("from", "From", begin, end, begin) + _range("until", "Until", begin, end, end)
     return (
         f'<details class="controls" hidden><summary>Sort and filter</summary><form>'
         f'<label>Sort by<select name="sort">{orders}</select></label>{ranges}'
@@ -185,10 +187,10 @@ def _controls(tracks: Sequence[TrackRecord], look: Look) -> str:
     )
 
 
-def _range(name: str, label: str, low: float, high: float, value: float) -> str:
+def _range(name: str, label: str, low: str, high: str, value: str) -> str:
     return (
-        f'<label><span>{label} <output></output></span><input type="range" name="{name}" min="{low:g}" '
-        f'max="{high:g}" step="any" value="{value:g}"></label>'
+        f'<label><span>{label} <output></output></span><input type="range" name="{name}" min="{low}" '
+        f'max="{high}" step="any" value="{value}"></label>'
     )
 
 
