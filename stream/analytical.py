@@ -49,12 +49,13 @@ class AnalyticalScorer(Closing):
     detection: the detector's confidence.
 
     None of these is conformant with the standard, which measures on other crops. Score = Π max(c, .001)^w
-    over EXPONENTS, not calibrated. The exponents are a rounded fit on one picture each of 4,453 LFW faces
-    (1,542 people), shrunk, compressed, blurred, moved, badly lit or cut at random and detected anew by YuNet:
+    over EXPONENTS, not calibrated. The exponents are a rounded fit (benchmarks/analytical_exponents.py) on LFW
+    faces that were shrunk, compressed, blurred, moved, badly lit or cut at random and detected anew by YuNet:
     highest rank correlation with the mean similarity, under a MobileFaceNet, to other pictures of the person,
-    yaws weighted evenly. Two are held back on purpose: detection at .25, because detectors scale their
-    confidence differently (unbound it took .7), and SIZE_PX above its best fit (10), because LFW holds no
-    face large enough to show where size stops to count.
+    yaws weighted evenly (.72; best found .73). Two are held back on purpose: detection at .25, because
+    detectors scale their confidence differently (unbound it took .7), and SIZE_PX above its best fit (10),
+    because LFW holds no face large enough to show where size stops to count. Pose is rounded up: few LFW
+    faces turn far. What it cannot see: closed eyes, and what covers a face without blurring its eyes.
     """
 
     @property
