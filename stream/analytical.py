@@ -49,7 +49,7 @@ class AnalyticalScorer(Closing):
     detection: the detector's confidence.
 
     None of these is conformant with the standard, which measures on other crops. Score = Π max(c, .001)^w
-    over EXPONENTS, not calibrated. The exponents are a rounded fit (benchmarks/analytical_exponents.py) on LFW
+    over EXPONENTS, uncalibrated. Those are a rounded fit (benchmarks/analytical_exponents.py) to LFW
     faces that were shrunk, compressed, blurred, moved, badly lit or cut at random and detected anew by YuNet:
     highest rank correlation with the mean similarity, under a MobileFaceNet, to other pictures of the person,
     yaws weighted evenly (.72; best found .73). Two are held back on purpose: detection at .25, because
