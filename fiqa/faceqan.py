@@ -70,6 +70,7 @@ def batch_similarities(
         anchor = embed(images).repeat_interleave(k, dim=0)
     attacked = (images[:, None] + noise).clamp(low, high).flatten(0, 1).detach()
     taken: list[Tensor] = []
+    same = torch.ones(len(anchor), device=anchor.device)
     for step in range(steps):
         if step == steps - 1:  # nothing follows the last similarities: no gradient needed
             with torch.no_grad():
@@ -77,9 +78,14 @@ def batch_similarities(
             break
         attacked.requires_grad_(True)
         with torch.enable_grad():
-            similarity = F.cosine_similarity(anchor, embed(attacked), dim=1)
-            (gradient,) = torch.autograd.grad((1 - similarity).sum(), attacked)
-        taken.append(similarity.detach())
+            embedding = embed(attacked)
+            # The reference's own loss, 1 − cos meaned over an image's copies: only the gradient's sign is used,
+            # and for a pixel that hardly matters it hangs on how this expression rounds.
+            loss = (
+                F.cosine_embedding_loss(anchor, embedding, same, reduction="none").reshape(b, k).mean(1).sum()
+            )
+            (gradient,) = torch.autograd.grad(loss, attacked)
+        taken.append(F.cosine_similarity(anchor, embedding.detach(), dim=1))
         attacked = (attacked.detach() + epsilon * gradient.sign()).clamp(low, high)
     return torch.stack(taken).reshape(steps, b, k).transpose(0, 1)
 
