@@ -44,7 +44,7 @@ def check(model: Path | bytes, label: str) -> None:
     External data are allowed beside a model that is a file, in its folder or below, and never for bytes.
     """
     folder = model.resolve().parent if isinstance(model, Path) else None
-    with _view(model, label) as view:
+    with _View(model, label) as view:
         try:
             found = 0
             for tensor in _tensors(view, "model", 0):
@@ -97,7 +97,7 @@ def _with_shape(tensor_type: Buffer, shape: Shape | None) -> bytes:
     return _rewrite(tensor_type, {2: lambda _: None}) + _field(2, dims)
 
 
-class _view:
+class _View:
     """The bytes of a model as a memoryview, mapped if it is a file."""
 
     def __init__(self, model: Path | bytes, label: str) -> None:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_in
 Precision = Literal["fp32", "bf16", "auto"]
 Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
+_LARGEST_TENSOR = 1 << 30
 _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
@@ -173,8 +175,21 @@ def _read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
         graph = _core().read_model(model)
     except RuntimeError as failure:
         raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {_first_line(failure)}") from failure
-    if pixels is None:
-        return graph
+    _check_sizes(graph, label)
+    return graph if pixels is None else _with_pixels(graph, label, pixels)
+
+
+def _check_sizes(graph: Any, label: str) -> None:
+    """Refuse a small file that makes a huge tensor, before a kernel tries to fill it."""
+    for node in graph.get_ops():
+        for output in node.outputs():
+            shape = output.get_partial_shape()
+            if shape.is_static and (size := prod(d.get_length() for d in shape)) > _LARGEST_TENSOR:
+                name = node.get_friendly_name()
+                raise ModelInvalid(f"{label}: {name!r} makes a tensor of {size} values; refused")
+
+
+def _with_pixels(graph: Any, label: str, pixels: PixelInput) -> Any:
     name = sole_input([i.get_any_name() for i in graph.inputs], label)
     try:
         graph.reshape({name: ov.PartialShape([-1 if d is None else d for d in pixels.network_shape])})

@@ -64,6 +64,8 @@ class FaceMesh(Closing):
             raw = outputs[self._points].reshape(len(found), POINTS, 3)[..., :2]
             back = np.stack([matrix for _, matrix in found])
             points[part] = raw @ back[:, :, :2].transpose(0, 2, 1) + back[:, None, :, 2] - 0.5
+            if not np.isfinite(raw).all():
+                raise ModelInvalid("FaceMesh: the network gave points that are not numbers")
             presence[part] = 1 / (1 + np.exp(-outputs[self._presence].reshape(-1).astype(np.float64)))
         return points, presence
 
@@ -87,7 +89,10 @@ def crop(picture: Picture, box: F32, eyes: F32) -> tuple[U8, npt.NDArray[np.floa
     corners = (
         np.array([[0, 0], [0, SIDE_PX], [SIDE_PX, 0], [SIDE_PX, SIDE_PX]]) @ matrix[:, :2].T + matrix[:, 2]
     )
-    low, high = np.floor(corners.min(0)).astype(int) - 1, np.ceil(corners.max(0)).astype(int) + 1
+    # The part of the turned square that lies in the picture; warpAffine leaves the rest black.
+    bounds = np.array([picture.width, picture.height])
+    low = np.clip(np.floor(corners.min(0)).astype(int) - 1, 0, bounds - 1)
+    high = np.clip(np.ceil(corners.max(0)).astype(int) + 1, low + 1, bounds)
     region = picture.region(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
     # warpAffine measures from pixel centres: half a pixel of the crop in, half a pixel of the region out.
     centres = matrix.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -32,9 +33,7 @@ class Scrfd(Closing):
     def __init__(
         self, engine: Engine, *, long_side_px: int = 640, min_score: float = 0.5, nms_iou: float = 0.4
     ) -> None:
-        widths = [shape[-1] if shape else None for shape, _ in engine.outputs.values()]
-        if widths != _WIDTHS:
-            raise ModelInvalid(f"SCRFD: expected nine outputs, the last dimensions {_WIDTHS}, got {widths}")
+        _check_widths([shape[-1] if shape else 0 for shape, _ in engine.outputs.values()])
         self._stage = SingleStage(engine, "Scrfd", "rgb", decode, long_side_px, min_score, nms_iou)
 
     def detect(self, frame: Frame) -> Detections:
@@ -47,10 +46,17 @@ class Scrfd(Closing):
 
 def decode(outputs: Arrays, width: int, min_score: float) -> Candidates:
     """Every anchor from min_score up, stride 8 first."""
+    _check_widths([output.shape[-1] for output in outputs.values()])
     flat = [output.reshape(-1, output.shape[-1]) for output in outputs.values()]
     return Candidates.joined(
         [_level(flat[i], flat[i + 3], flat[i + 6], s, width, min_score) for i, s in enumerate(_STRIDES)]
     )
+
+
+def _check_widths(widths: Sequence[int | None]) -> None:
+    """A runtime may not know a dimension before the first run, so None passes until then."""
+    if len(widths) != len(_WIDTHS) or any(w not in (None, e) for w, e in zip(widths, _WIDTHS, strict=True)):
+        raise ModelInvalid(f"SCRFD: expected nine outputs, the last dimensions {_WIDTHS}, got {list(widths)}")
 
 
 def _level(

@@ -98,9 +98,10 @@ class OnnxScorer(Closing):
         self._image = _image_input(engine.inputs, name)
         shape, dtype = engine.inputs[self._image]
         self._as_uint8 = dtype == np.uint8
-        self._fixed = shape[0]
-        self._batch = shape[0] or max_batch
         self._quality, self._embedding = _outputs(engine.outputs, name)
+        # A graph exported for one batch size may reshape to it inside, though its input can be freed.
+        self._fixed = shape[0] or next(iter(engine.outputs[self._quality][0]), None)
+        self._batch = self._fixed or max_batch
 
     def score(self, crops: Sequence[Crop]) -> list[Quality]:
         """One Quality a crop, in order."""

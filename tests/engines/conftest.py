@@ -83,7 +83,8 @@ def mean_colour() -> bytes:
 def student() -> Callable[..., bytes]:
     """A quality graph: the mean of the pixels (and of eye_distance_px), and an embedding of colour means.
 
-    raw: take (n, 3, 112, 112) float32 instead of (n, 112, 112, 3) uint8. nan: 0/0 as the quality.
+    raw: take (n, 3, 112, 112) float32 instead of (n, 112, 112, 3) uint8. nan: 0/0 as the quality. baked: one
+    chip only, whatever the input says.
     """
 
     def build(
@@ -92,6 +93,7 @@ def student() -> Callable[..., bytes]:
         eyes: bool = False,
         embedding: bool = True,
         nan: bool = False,
+        baked: bool = False,
         batch: int | str = "n",
     ) -> bytes:
         if raw:
@@ -118,11 +120,16 @@ def student() -> Callable[..., bytes]:
                 helper.make_node("Div", ["zero", "zero"], ["nan"]),
             ]
             last = "nan"
-        nodes.append(helper.make_node("Identity", [last], ["quality"]))
-        outputs = [helper.make_tensor_value_info("quality", TensorProto.FLOAT, [batch])]
+        weights = [numpy_helper.from_array(np.array([1, 1], np.int64), "one_one")] if baked else []
+        if baked:
+            nodes.append(helper.make_node("Reshape", [last, "one_one"], ["quality"]))
+        else:
+            nodes.append(helper.make_node("Identity", [last], ["quality"]))
+        shape = [1, 1] if baked else [batch]
+        outputs = [helper.make_tensor_value_info("quality", TensorProto.FLOAT, shape)]
         if embedding:
             outputs.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]))
-        return _model(helper.make_graph(nodes, "student", inputs, outputs))
+        return _model(helper.make_graph(nodes, "student", inputs, outputs, weights))
 
     return build
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from facesieve.engines.models.centerface import CenterFace
 from facesieve.engines.models.scrfd import Scrfd
@@ -70,6 +71,24 @@ def test_absent_device_and_file_and_text(affine: bytes, tmp_path: Path) -> None:
         (tmp_path / name).write_text("not a network")
         with pytest.raises(ModelInvalid, match="not a"):
             OpenVinoEngine(tmp_path / name)
+
+
+@pytest.mark.parametrize("op", ["ConstantOfShape", "Expand"])
+def test_a_small_file_that_makes_a_huge_tensor_is_refused(op: str) -> None:
+    size = numpy_helper.from_array(np.array([1 << 40], np.int64), "size")
+    nodes = [
+        helper.make_node(op, ["size"] if op == "ConstantOfShape" else ["x", "size"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y"))
+    model = helper.make_model(
+        helper.make_graph(nodes, "huge", [x], [y], [size]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    with pytest.raises(ModelInvalid, match="makes a tensor of 1099511627776 values"):
+        OpenVinoEngine(model.SerializeToString())
 
 
 def test_pixels_are_converted_in_the_graph(mean_colour: bytes) -> None:

@@ -116,6 +116,23 @@ def test_the_crop_is_where_its_matrix_says() -> None:
     np.testing.assert_allclose(matrix[:, :2] @ middle + matrix[:, 2] - 0.5, [250, 200], atol=0.1)
 
 
+@pytest.mark.parametrize("origin", [(-60, -50), (420, 330), (-500, 40), (20, 4000)])
+def test_crops_over_the_edge_are_black_outside_and_never_enlarge_the_region(origin: tuple[int, int]) -> None:
+    image = np.full((400, 500, 3), 200, np.uint8)
+    box = np.array([*origin, origin[0] + 100, origin[1] + 100], np.float32)
+    picture = ArrayPicture(image)
+    pixels, matrix = crop(picture, box, np.array([[30, 30], [70, 34]], np.float32) + np.float32(origin))
+    ((x0, y0, x1, y1),) = picture.regions
+    assert 0 <= x0 < x1 <= 500
+    assert 0 <= y0 < y1 <= 400
+    grid = np.stack(np.meshgrid(np.arange(SIDE_PX), np.arange(SIDE_PX)), -1) + 0.5
+    at = grid @ matrix[:, :2].T + matrix[:, 2]
+    inside = ((at > 1) & (at < [499, 399])).all(-1)
+    outside = ((at < -1) | (at > [501, 401])).any(-1)
+    assert (pixels[inside] == 200).all()
+    assert (pixels[outside] == 0).all()
+
+
 def test_faces_are_batched(mesh: FaceMesh, shared: Path) -> None:
     rgb, known = known_faces(shared, 900)[0]
     half = 1.2 * np.linalg.norm(known[0] - known[1])

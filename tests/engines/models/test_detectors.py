@@ -17,6 +17,7 @@ from facesieve.engines.models.centerface import CenterFace
 from facesieve.engines.models.letterbox import Letterbox
 from facesieve.engines.models.scrfd import Scrfd
 from facesieve.engines.models.yunet import YuNet
+from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.openvino import OpenVinoEngine
 from facesieve.stream.errors import ConfigError, EngineClosed, ModelInvalid
 from facesieve.stream.geometry import iou
@@ -170,6 +171,22 @@ def test_agrees_with_a_slow_decode_of_the_raw_graph(
         np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.1)
         assert (np.diff(found.scores) <= 0).all()
     assert faces >= 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_engine_makes_no_difference(
+    kind: Kind,
+    made: Callable[..., Any],
+    model_of: Callable[[Kind], Path],
+    clip: Callable[..., list[U8]],
+    as_frame: Callable[[U8], Frame],
+) -> None:
+    frame = as_frame(clip("single_face.mp4", 1, 1)[0])
+    with kind(OnnxRuntimeEngine(model_of(kind), pixels=kind.PIXELS)) as other:
+        one, two = made(kind).detect(frame), other.detect(frame)
+    assert len(one) == len(two) == 1
+    np.testing.assert_allclose(one.scores, two.scores, atol=1e-4)
+    np.testing.assert_allclose(one.landmarks, two.landmarks, atol=0.02)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,9 @@ import pytest
 from facesieve.engines.models.students import Calibration, OnnxScorer, scorer_name
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.openvino import OpenVinoEngine
+from facesieve.engines.signature import PixelInput
 from facesieve.stream.errors import EngineClosed, ModelInvalid
+from facesieve.stream.ports import Engine
 from facesieve.stream.types import Crop
 
 RNG = np.random.default_rng(7)
@@ -68,6 +70,17 @@ def test_authors_graph_with_normalisation_compiled_in(student: Callable[..., byt
         quality = scorer.score(CROPS)
     np.testing.assert_allclose([q.score for q in quality], NORMALISED, atol=1e-5)
     assert quality[0].embedding is None
+
+
+@pytest.mark.parametrize("engine", [OpenVinoEngine, OnnxRuntimeEngine])
+@pytest.mark.parametrize("pixels", [OnnxScorer.PIXELS, None])
+def test_a_batch_of_one_baked_into_the_graph(
+    engine: Callable[..., Engine], student: Callable[..., bytes], pixels: PixelInput | None
+) -> None:
+    model = student(raw=True, embedding=False, baked=True, batch=1)
+    with OnnxScorer(engine(model, pixels=pixels), name="s") as scorer:
+        scores = [q.score for q in scorer.score(CROPS)]
+    np.testing.assert_allclose(scores, NORMALISED, atol=0.01)  # OpenVINO may choose bf16
 
 
 def test_earlier_embeddings_survive_the_next_call(student: Callable[..., bytes]) -> None:

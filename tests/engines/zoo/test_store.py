@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import subprocess
 import sys
 import threading
@@ -246,6 +247,18 @@ def test_unknown_names_and_folders_that_cannot_be_written(server: Server, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsUnavailable, match="set FACESIEVE_CACHE"):
         store(tmp_path / "file" / "cache", Url(server.url("good"))).path("m")
+
+
+def test_a_full_disk(server: Server, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(WeightsUnavailable, match=r"cannot be stored in .*set FACESIEVE_CACHE"):
+            store(tmp_path, Url(server.url("good"))).path("m")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("m-*"))
+    assert store(tmp_path, Url(server.url("good"))).path("m").read_bytes() == CONTENT
 
 
 def test_two_processes_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
