@@ -33,10 +33,11 @@ class Axis:
 
     @staticmethod
     def around(values: Sequence[float]) -> Axis:
-        """A score axis that starts at 0 unless a score is below it, and ends on a round number above."""
-        low, high = min(0.0, *values, 0.0), max(*values, 0.0, 0.0)
-        if high - low <= 0:
-            return Axis(0.0, 1.0)
+        """An axis with round ends that holds every value; one value alone still gets some room."""
+        low, high = min(values, default=0.0), max(values, default=0.0)
+        room = 0.1 * max(abs(low), abs(high)) or 1.0
+        if high - low < room:
+            low, high = (low, low + room) if low == 0 else (high - room, high)
         step = 10.0 ** math.floor(math.log10(high - low)) / 2
         return Axis(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -21,6 +22,7 @@ from .words import by_count, count, reason, span
 
 _PRESENCE_TRACKS = 1500
 _PLOT_POINTS = 60_000
+_BREAKS = re.compile(r"(?<=[_/\-])(?=\w)|(?=\.\w)")  # where a file name may be broken
 _NOTE = (
     "Quality is the model’s own score: it compares faces within this report, not across models. "
     "Pictures here are reduced; each links to its file at full resolution beside this page."
@@ -54,6 +56,7 @@ def _page(results: Results) -> Iterator[str]:
         "policy": f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
         f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'",
         "name": escape(_name(results)),
+        "heading": _BREAKS.sub(r"<wbr>\g<0>", escape(_name(results))),
         "notice": _notice(results.run),
         "facts": _facts(results),
         "overview": _overview(results, look.axis),
@@ -114,8 +117,6 @@ def _facts(results: Results) -> str:
     people = {t.identity for t in tracks if t.track in results.shots and t.identity is not None}
     shots = sum(len(kept) for kept in results.shots.values())
     models = sorted({shot.model for kept in results.shots.values() for shot in kept})
-    if not models and run is not None and (scorer := run.model("scorer")):
-        models = [scorer]
     facts = [_medium(run)]
     facts += [count(len(people), "person", "people")] if people else []
     facts += [
@@ -205,7 +206,7 @@ def _empty(results: Results) -> str:
         medium = "picture" if run.source.stills else "frame"
         looked = f"{count(run.counts.frames, medium)} read"
         if run.counts.frames_detected is not None:
-            by = f" with {name}" if (name := run.model("detector")) else ""
+            by = f" with {name}" if (name := run.model("detection")) else ""
             looked += f", {run.counts.frames_detected:,} of them searched for faces{by}"
         looked += "."
     text = escape(looked) or "It is not known what was looked at: run.json is missing or does not say."

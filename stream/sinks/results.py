@@ -38,10 +38,10 @@ class Counts(_Facts):
 
 
 class Model(_Facts):
-    """A network or formula that took part. role: detector, scorer …"""
+    """A network that took part. task: detection, quality …"""
 
     name: str | None = None
-    role: str | None = None
+    task: str | None = None
 
 
 class Run(_Facts):
@@ -54,9 +54,9 @@ class Run(_Facts):
     counts: Counts = Counts()
     models: tuple[Model, ...] = ()
 
-    def model(self, role: str) -> str | None:
-        """The name of the first model in that role."""
-        return next((model.name for model in self.models if model.role == role), None)
+    def model(self, task: str) -> str | None:
+        """The name of the first model with that task."""
+        return next((model.name for model in self.models if model.task == task), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def test_tracks_without_shots_are_listed_with_their_reasons(tmp_path: Path, make
             {
                 "source": {"name": "empty.mp4", "duration_s": 4.0},
                 "counts": {"frames": 100, "frames_detected": 33},
-                "models": [{"role": "detector", "name": "CenterFace"}],
+                "models": [{"task": "detection", "name": "CenterFace"}],
             },
             "100 frames read, 33 of them searched for faces with CenterFace.",
         ),
@@ -296,10 +296,10 @@ def test_score(value: float, text: str) -> None:
     [
         ([], 0, 1),
         ([0.0], 0, 1),
-        ([0.2, 0.81], 0, 0.85),
-        ([0.03], 0, 0.03),
+        ([0.2, 0.81], 0.2, 0.85),
+        ([0.7], 0.63, 0.7),
         ([-2.2, 1.0], -2.5, 1),
-        ([37.0], 0, 40),
+        ([37.0, 12.0], 10, 40),
     ],
 )
 def test_the_score_axis_is_round_and_holds_every_score(values, low: float, high: float) -> None:
