@@ -21,7 +21,7 @@ from .container import check_size, choose_video, open_container, reader
 from .deinterlace import Deinterlacer
 from .losses import Losses
 from .names import printable
-from .orientation import of_frame
+from .orientation import Orientation, of_frame
 from .picture import Converter, FramePicture
 from .timeline import Timeline
 
@@ -65,6 +65,7 @@ class VideoSource(Closing):
         self._losses = Losses()
         self._damage: str | None = None
         self._started = False
+        self._orientations: dict[int, Orientation] = {}
         self._reader = reader(path, self._shown)
         try:
             self._container = open_container(self._reader, max_pixels, self._shown)
@@ -137,7 +138,7 @@ class VideoSource(Closing):
                     at_s = place(frame.time)
                     if frame.is_corrupt:
                         self._losses.mended(at_s)
-                    picture = FramePicture(frame, converter, of_frame(frame))
+                    picture = FramePicture(frame, converter, self._orientation(frame))
                     yield Frame(self._name, index, at_s, None, picture)
                     index += 1
                     if not self._open:
@@ -148,6 +149,14 @@ class VideoSource(Closing):
             self._damage = self._losses.summary(self._timeline.last_s)
         finally:
             self.close()
+
+    def _orientation(self, frame: VideoFrame) -> Orientation:
+        # Side data ties a frame into a reference cycle, and its megabytes then wait for the garbage collector.
+        # So it is looked at once for each angle that comes, which every frame tells by itself.
+        angle = frame.rotation
+        if angle not in self._orientations:
+            self._orientations[angle] = of_frame(frame)
+        return self._orientations[angle]
 
     def _decoded(self) -> Iterator[VideoFrame | None]:
         """Frames as the decoder gives them, with times; None after the last."""

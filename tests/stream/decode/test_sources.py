@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesieve.stream.decode import ImageSource, VideoSource, open_source, printable, slug
-from facesieve.stream.errors import NotVideo, SourceEmpty, SourceMissing, SourceUnreadable
+from facesieve.stream.decode import ImageSource, VideoSource, container, open_source, printable, slug
+from facesieve.stream.errors import NotVideo, SourceEmpty, SourceError, SourceMissing, SourceUnreadable
 
 
 @pytest.fixture
@@ -97,12 +97,21 @@ def test_a_nul_in_a_name() -> None:
         open_source("a\0b.mp4")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission(clip: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("number", "error"), [(13, SourceUnreadable), (5, SourceUnreadable), (36, SourceMissing)]
+)
+def test_what_the_system_refuses(
+    clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, number: int, error: type[SourceError]
+) -> None:
     path = clip("v.mp4")
-    path.chmod(0)
-    with pytest.raises(SourceUnreadable, match="Permission denied"):
+
+    def refuse(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(container, "_open_file", refuse)
+    with pytest.raises(error, match=os.strerror(number)) as caught:
         open_source(str(path))
+    assert type(caught.value) is error
 
 
 def test_text_that_calls_itself_a_video(tmp_path: Path) -> None:

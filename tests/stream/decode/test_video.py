@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
@@ -273,6 +274,27 @@ def test_duration(clip: Clip) -> None:
     for name, form, expected_s in (("d.mp4", None, 2.0), ("d.mkv", None, 2.0), ("d.h264", "h264", None)):
         with VideoSource(clip(name, form=form, frames=50)) as source:
             assert source.duration_s == (None if expected_s is None else pytest.approx(expected_s, abs=0.05))
+
+
+def test_a_frame_is_released_as_soon_as_it_is_let_go(clip: Clip) -> None:
+    """By counting references alone: frames that wait for the garbage collector would be gigabytes at 4K."""
+
+    def alive() -> int:
+        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+
+    gc.collect()
+    before, most = alive(), 0
+    gc.disable()
+    try:
+        for frame in VideoSource(clip("r.mp4", frames=12), threads=1):
+            frame.picture.scaled(32, 32)
+            frame.picture.region(0, 0, 9, 9)
+            frame.picture.luma(4)
+            most = max(most, alive() - before)
+    finally:
+        gc.enable()
+    # This one, the window that regions are cut in, and the first, whose side data was looked at.
+    assert 1 <= most <= 3
 
 
 def test_memory_and_files_do_not_grow(clip: Clip) -> None:
