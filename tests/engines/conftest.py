@@ -80,6 +80,26 @@ def mean_colour() -> bytes:
 
 
 @pytest.fixture(scope="session")
+def convolutions() -> bytes:
+    """y (n, 64): three strided convolutions with random weights over x (n, 3, 112, 112), then a product."""
+    rng = np.random.default_rng(3)
+    nodes, weights, last = [], [], "x"
+    for i, (inside, outside) in enumerate([(3, 32), (32, 64), (64, 128)]):
+        kernel = rng.normal(0, (9 * inside) ** -0.5, (outside, inside, 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"w{i}"))
+        nodes.append(helper.make_node("Conv", [last, f"w{i}"], [f"c{i}"], strides=[2, 2], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"]))
+        last = f"r{i}"
+    matrix = rng.normal(0, 0.01, (128 * 14 * 14, 64)).astype(np.float32)
+    weights.append(numpy_helper.from_array(matrix, "m"))
+    nodes.append(helper.make_node("Flatten", [last], ["flat"]))
+    nodes.append(helper.make_node("MatMul", ["flat", "m"], ["y"]))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 64])
+    return _model(helper.make_graph(nodes, "convolutions", [x], [y], weights))
+
+
+@pytest.fixture(scope="session")
 def student() -> Callable[..., bytes]:
     """A quality graph: the mean of the pixels (and of eye_distance_px), and an embedding of colour means.
 

@@ -72,3 +72,13 @@ def test_agrees_with_openvino_and_with_itself_whatever_the_threads(weights: Call
         for name in other:
             np.testing.assert_array_equal(seen[0][name], seen[1][name])
             np.testing.assert_allclose(seen[0][name], other[name], atol=1e-4)
+
+
+def test_a_face_scores_the_same_whatever_the_threads(convolutions: bytes) -> None:
+    x = np.random.default_rng(5).random((9, 3, 112, 112), dtype=np.float32)
+    seen = {n: set() for n in (1, 2, 9)}
+    for threads in (1, 2):
+        with OnnxRuntimeEngine(convolutions, threads=threads) as engine:
+            for n, rows in seen.items():
+                rows.add(engine.infer({"x": x[:n]})["y"].tobytes())
+    assert [len(rows) for rows in seen.values()] == [1, 1, 1]

@@ -177,3 +177,17 @@ def test_same_bytes_whatever_the_threads(
             (name,) = engine.inputs
             seen.append(b"".join(out.tobytes() for out in engine.infer({name: image}).values()))
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_face_scores_the_same_whatever_the_threads_and_its_company(
+    convolutions: bytes, precision: str
+) -> None:
+    """The bytes of one row depend neither on the threads nor on the other rows of its batch."""
+    x = np.random.default_rng(5).random((9, 3, 112, 112), dtype=np.float32)
+    seen = set()
+    for threads in (1, 2):
+        with OpenVinoEngine(convolutions, precision=precision, threads=threads) as engine:
+            seen |= {engine.infer({"x": x[:n]})["y"][0].tobytes() for n in (1, 2, 5, 9)}
+            seen.add(engine.infer({"x": np.roll(x, 4, 0)})["y"][4].tobytes())
+    assert len(seen) == 1
