@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import struct
@@ -14,7 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..stream.errors import ModelInvalid, OutputUnwritable, WeightsCorrupt, WeightsUnavailable
+from ..stream.errors import (
+    ModelInvalid,
+    OutputError,
+    OutputFull,
+    OutputUnwritable,
+    WeightsCorrupt,
+    WeightsUnavailable,
+)
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net")
 """Names under which training scripts keep the weights beside optimiser and step."""
@@ -112,7 +120,13 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         finally:
             Path(temporary).unlink(missing_ok=True)
     except (OSError, RuntimeError) as cause:
-        raise OutputUnwritable(f"could not write a checkpoint to {path}: {_first_line(cause)}") from cause
+        raise unwritten(path, cause) from cause
+
+
+def unwritten(path: Path, cause: OSError | RuntimeError) -> OutputError:
+    """The error for a file that could not be written: OutputFull where the disk is, else OutputUnwritable."""
+    full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return (OutputFull if full else OutputUnwritable)(f"could not write {path}: {_first_line(cause)}")
 
 
 def _some(names: list[str]) -> str:

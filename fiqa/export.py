@@ -20,9 +20,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ..stream.errors import EngineUnavailable, ModelInvalid, OutputUnwritable
+from ..stream.errors import EngineUnavailable, ModelInvalid
 from ..stream.types import CHIP_PX, U8
-from .checkpoints import load_weights, read_state_dict
+from .checkpoints import load_weights, read_state_dict, unwritten
 from .networks import Architecture, Student, build_student
 
 OPSET: Final = 18
@@ -73,7 +73,7 @@ def export_student(student: Student, out: Path) -> Export:
         handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".onnx", dir=out.parent)
         os.close(handle)
     except OSError as cause:
-        raise OutputUnwritable(f"could not write {out}: {cause.strerror}") from cause
+        raise unwritten(out, cause) from cause
     temporary = Path(name)
     try:
         _write_graph(network, temporary)
@@ -83,7 +83,7 @@ def export_student(student: Student, out: Path) -> Export:
         temporary.chmod(0o644)
         temporary.replace(out)
     except OSError as cause:
-        raise OutputUnwritable(f"could not write {out}: {cause.strerror}") from cause
+        raise unwritten(out, cause) from cause
     finally:
         temporary.unlink(missing_ok=True)
     return Export(out, sum(p.numel() for p in student.parameters()), difference)

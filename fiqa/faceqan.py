@@ -34,8 +34,8 @@ def draw_noise(
 
 def adversarial_similarities(
     embed: Embed,
-    image: Tensor,
-    noise: Tensor,
+    image: Tensor | NDArray[np.float32],
+    noise: Tensor | NDArray[np.float32],
     epsilon: float = EPSILON,
     steps: int = STEPS,
     clip: tuple[float, float] = CLIP,
@@ -46,6 +46,7 @@ def adversarial_similarities(
     Row i is taken before step i. A step adds ε·sign(∇(1 − cos)) and clips to `clip`, as does the start
     (eq. 2 and 3: the basic iterative method without a bound on the sum). The reference clips to (−1, 1).
     """
+    image, noise = torch.as_tensor(image), torch.as_tensor(noise)
     if image.ndim == noise.ndim - 1:
         image = image[None]
     if image.ndim != 4 or len(image) != 1 or noise.shape[1:] != image.shape[1:]:
@@ -79,11 +80,10 @@ def batch_similarities(
         attacked.requires_grad_(True)
         with torch.enable_grad():
             embedding = embed(attacked)
-            # The reference's own loss, 1 − cos meaned over an image's copies: only the gradient's sign is used,
-            # and for a pixel that hardly matters it hangs on how this expression rounds.
-            loss = (
-                F.cosine_embedding_loss(anchor, embedding, same, reduction="none").reshape(b, k).mean(1).sum()
-            )
+            # The reference's own loss, 1 − cos meaned over an image's copies: only the sign of the gradient
+            # is used, and for a pixel that hardly matters it hangs on how this expression rounds.
+            losses = F.cosine_embedding_loss(anchor, embedding, same, reduction="none")
+            loss = losses.reshape(b, k).mean(1).sum()
             (gradient,) = torch.autograd.grad(loss, attacked)
         taken.append(F.cosine_similarity(anchor, embedding.detach(), dim=1))
         attacked = (attacked.detach() + epsilon * gradient.sign()).clamp(low, high)

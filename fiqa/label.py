@@ -14,9 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..stream.errors import OutputExists, OutputUnwritable, SourceMissing, SourceUnreadable
+from ..stream.errors import OutputExists, SourceMissing, SourceUnreadable
 from ..stream.geometry import warp_chip
 from ..stream.types import CHIP_PX, U8
+from .checkpoints import unwritten
 from .distill.run import replace_file
 from .faces import Faces, read_faces
 from .teachers import Teacher
@@ -106,7 +107,7 @@ def label_folder(
                     progress(min(start + batch, len(faces.names)), len(faces.names))
         part.replace(out)
     except OSError as cause:
-        raise OutputUnwritable(f"could not write {out}: {cause.strerror}") from cause
+        raise unwritten(out, cause) from cause
     return _count(out, faces.names, resumed=done)
 
 

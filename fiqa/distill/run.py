@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...stream.errors import OutputExists, OutputUnwritable
-from ..checkpoints import read_checkpoint, write_checkpoint
+from ...stream.errors import OutputExists
+from ..checkpoints import read_checkpoint, unwritten, write_checkpoint
 from .recipes import AnyRecipe
 from .schedule import AveragedWeights
 
@@ -134,4 +134,4 @@ def replace_file(path: Path, content: bytes) -> None:
         finally:
             Path(temporary).unlink(missing_ok=True)
     except OSError as cause:
-        raise OutputUnwritable(f"could not write {path}: {cause.strerror}") from cause
+        raise unwritten(path, cause) from cause

@@ -72,6 +72,7 @@ def recogniser(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_label_then_train_then_import(tmp_path, faces, recogniser):
     labels, run = tmp_path / "q.csv", tmp_path / "run"
     said = call("label", faces, "--fr", recogniser, "--fr-preprocessing", "symmetric", "--out", labels)

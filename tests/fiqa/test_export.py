@@ -41,6 +41,9 @@ def test_contract_and_parity(tmp_path, kind):
     written = export_student(student, out)
     assert written.difference < 1e-4
     assert [p.name for p in out.parent.iterdir()] == ["student.onnx"]
+    if kind is DifFIQAR:  # equal weights give equal bytes
+        export_student(student, tmp_path / "again.onnx")
+        assert (tmp_path / "again.onnx").read_bytes() == out.read_bytes()
     model = onnx.load(out)
     assert model.opset_import[0].version <= 20
     assert {node.domain for node in model.graph.node} == {""}
@@ -56,15 +59,6 @@ def test_contract_and_parity(tmp_path, kind):
         assert quality.shape == (n,)
         np.testing.assert_allclose(embedding, expected[0], atol=1e-4)
         np.testing.assert_allclose(quality, expected[1], atol=1e-4)
-
-
-def test_equal_weights_give_equal_bytes(tmp_path):
-    torch.manual_seed(0)
-    student = DifFIQAR(TinyBackbone())
-    first, again = tmp_path / "a.onnx", tmp_path / "b.onnx"
-    export_student(student, first)
-    export_student(student, again)
-    assert first.read_bytes() == again.read_bytes()
 
 
 def test_a_graph_that_disagrees_is_refused_and_not_left(tmp_path, monkeypatch):
