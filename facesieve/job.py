@@ -145,7 +145,7 @@ def _run_one(
 ) -> None:
     started, progress = time.perf_counter(), Progress()
     with closing(_open(outcome.spec, config)) as source:
-        built = make()
+        built, duration_s = make(), source.duration_s
         sink = FolderSink(outcome.out, overwrite=overwrite, jpeg_quality=config.output.jpeg_quality)
         with closing(sink):
             watch(outcome.spec, source, progress)
@@ -160,7 +160,9 @@ def _run_one(
                 outcome.error = error
             outcome.damage, outcome.interrupted = source.damage, stop.is_set()
             elapsed_s = time.perf_counter() - started
-            outcome.report = sink.finish(_facts(outcome, source, built, config, progress, elapsed_s))
+            outcome.report = sink.finish(
+                _facts(outcome, source, duration_s, built, config, progress, elapsed_s)
+            )
 
 
 def _open(spec: str, config: Config) -> FrameSource:
@@ -171,6 +173,7 @@ def _open(spec: str, config: Config) -> FrameSource:
 def _facts(
     outcome: Outcome,
     source: FrameSource,
+    duration_s: float | None,
     built: Built,
     config: Config,
     progress: Progress,
@@ -181,7 +184,9 @@ def _facts(
         "source": {
             "name": source.name,
             "sha256": _sha256(outcome.spec),
-            "duration_s": source.duration_s,
+            "duration_s": duration_s,
+            "width": progress.size[0] if progress.size else None,
+            "height": progress.size[1] if progress.size else None,
             "stills": source.stills,
             "damage": outcome.damage,
         },

@@ -22,12 +22,13 @@ Gate = Callable[[Detections, int, int], Sequence[Rejection | None]]
 class Progress:
     """What a run has done so far; read it any time.
 
-    frames: decoded. pts_s: of the newest. detected: frames a detector saw. faces: detections. tracks: ended.
+    frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces: detections. tracks: ended.
     stages_s: seconds spent by the loop's thread, stage by stage (`wait` is for the decoder).
     """
 
     frames: int = 0
     pts_s: float = 0.0
+    size: tuple[int, int] | None = None
     detected: int = 0
     faces: int = 0
     scored: int = 0
@@ -92,6 +93,7 @@ class Pipeline:
                         break
                     frame = counted.frame
                     progress.frames, progress.pts_s = counted.frames, frame.pts_s
+                    progress.size = frame.picture.width, frame.picture.height
                     if source.stills or self._is_cut(cuts, frame, progress):
                         yield from self._end(tracker.finish(), selector, TrackEnd.SCENE_CUT, progress)
                     yield from self._step(frame, tracker, selector, progress)
