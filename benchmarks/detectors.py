@@ -146,7 +146,8 @@ def main() -> None:
     for row in rows:
         table += (
             f"| {row['detector']} | {row['engine']} | {row['cpu_ms']:.1f} | {row['wall_ms']:.1f} "
-            f"| {row['faces']} | {row['found_too']} | {row['landmarks_median']:.3f} / {row['landmarks_p95']:.3f} |\n"
+            f"| {row['faces']} | {row['found_too']} "
+            f"| {row['landmarks_median']:.3f} / {row['landmarks_p95']:.3f} |\n"
         )
     (RESULTS / "detectors.md").write_text(table)
     print(table)
