@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from heapq import heapify, heappop, heappush
 
 _RESET_S = 1.0  # back by more than this: the stream's clock was set anew (joined files, a camera restarting)
 _GAP_S = 30 * 86400.0  # forward by more than this: a damaged timestamp
@@ -56,3 +57,25 @@ class Timeline:
             return at
         self._shift_s = last_s + self.interval_s - pts_s
         return last_s + self.interval_s
+
+
+class DecodeOrder:
+    """Gives frames, which leave a decoder in presentation order, the sorted times of what was put in."""
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+
+    def sent(self, time: int | None) -> None:
+        """A packet of this time went into the decoder."""
+        if time is not None:
+            heappush(self._waiting, time)
+
+    def lost(self, time: int | None) -> None:
+        """No frame will come of the packet of this time."""
+        if time is not None and time in self._waiting:
+            self._waiting.remove(time)
+            heapify(self._waiting)
+
+    def shown(self, time: int | None) -> int | None:
+        """The time of the frame that the decoder gave out under `time`."""
+        return heappop(self._waiting) if self._waiting else time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from threading import Lock
 from typing import BinaryIO
 
 from av.codec.context import ThreadType
@@ -23,7 +23,7 @@ from .losses import Losses
 from .names import printable
 from .orientation import Orientation, of_frame
 from .picture import Converter, FramePicture
-from .timeline import Timeline
+from .timeline import DecodeOrder, Timeline
 
 MAX_PIXELS = 8192 * 8192  # 8K passes; a hostile header that asks for gigabytes does not
 _READ_RETRIES = 16  # demuxers step over one bad sample at a time
@@ -77,7 +77,8 @@ class VideoSource(Closing):
         except BaseException:
             self._reader.release()
             raise
-        self._open = True
+        self._open, self._released = True, False
+        self._decoding = Lock()  # held while the container is in use
 
     def _prepare(self, threads: int) -> VideoStream:
         stream = choose_video(self._container, self._shown)
@@ -115,11 +116,17 @@ class VideoSource(Closing):
         return self._damage
 
     def close(self) -> None:
-        """Release decoder and file; twice does no harm."""
-        if self._open:
-            self._open = False
-            self._container.close()
-            self._reader.release()
+        """Release decoder and file; twice does no harm. Another thread that is just decoding releases them as
+        soon as it has its frame, and its iteration ends."""
+        self._open = False
+        if self._decoding.acquire(blocking=False):
+            try:
+                if not self._released:
+                    self._released = True
+                    self._container.close()
+                    self._reader.release()
+            finally:
+                self._decoding.release()
 
     def __iter__(self) -> Iterator[Frame]:
         if self._started or not self._open:
@@ -129,6 +136,7 @@ class VideoSource(Closing):
 
     def _frames(self) -> Iterator[Frame]:
         converter, deinterlacer, place, index = Converter(), Deinterlacer(), self._timeline.place, 0
+        self._decoding.acquire()
         try:
             for decoded in self._decoded():
                 for frame in deinterlacer.feed(decoded):
@@ -139,20 +147,29 @@ class VideoSource(Closing):
                     if frame.is_corrupt:
                         self._losses.mended(at_s)
                     picture = FramePicture(frame, converter, self._orientation(frame))
-                    yield Frame(self._name, index, at_s, None, picture)
+                    self._decoding.release()
+                    try:
+                        yield Frame(self._name, index, at_s, None, picture)
+                    finally:
+                        self._decoding.acquire()
                     index += 1
                     if not self._open:
                         return
-            if not index:
-                self._raise_no_frames()
-            self._note_truncation()
-            self._damage = self._losses.summary(self._timeline.last_s)
+            if self._open:
+                self._conclude(index)
         finally:
+            self._decoding.release()
             self.close()
 
+    def _conclude(self, frames: int) -> None:
+        if not frames:
+            self._raise_no_frames()
+        self._note_truncation()
+        self._damage = self._losses.summary(self._timeline.last_s)
+
     def _orientation(self, frame: VideoFrame) -> Orientation:
-        # Side data ties a frame into a reference cycle, and its megabytes then wait for the garbage collector.
-        # So it is looked at once for each angle that comes, which every frame tells by itself.
+        # Side data ties a frame into a reference cycle, so that its memory waits for the garbage collector.
+        # It is looked at once for each angle that comes, which every frame tells by itself.
         angle = frame.rotation
         if angle not in self._orientations:
             self._orientations[angle] = of_frame(frame)
@@ -266,25 +283,3 @@ class VideoSource(Closing):
             f"{self._shown}: its video stream ({self._stream.codec_context.name}) "
             f"holds no frame that can be decoded{f' ({why})' if why else ''}"
         )
-
-
-class DecodeOrder:
-    """Gives frames, which leave a decoder in presentation order, the sorted times of what was put in."""
-
-    def __init__(self) -> None:
-        self._waiting: list[int] = []
-
-    def sent(self, time: int | None) -> None:
-        """A packet of this time went into the decoder."""
-        if time is not None:
-            heappush(self._waiting, time)
-
-    def lost(self, time: int | None) -> None:
-        """No frame will come of the packet of this time."""
-        if time is not None and time in self._waiting:
-            self._waiting.remove(time)
-            self._waiting.sort()
-
-    def shown(self, time: int | None) -> int | None:
-        """The time of the frame that the decoder gave out under `time`."""
-        return heappop(self._waiting) if self._waiting else time
