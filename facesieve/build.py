@@ -29,6 +29,7 @@ from .config import (
 from .engines.models.blazeface import BlazeFace
 from .engines.models.centerface import CenterFace
 from .engines.models.facemesh import FaceMesh
+from .engines.models.letterbox import FaceSized
 from .engines.models.mediapipe import MediaPipeTasks
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
@@ -102,7 +103,7 @@ class _Parts:
 
     def detector(self) -> Detector:
         config = self._config.detector
-        side = config.long_side_px or 640
+        side = config.long_side_px or FaceSized(self._config.selection.min_face_px)
         made: Detector
         match config:
             case CenterFaceConfig():
@@ -129,7 +130,7 @@ class _Parts:
                 made = MediaPipeTasks(
                     weights,
                     self._mesh(),
-                    long_side_px=side,
+                    long_side_px=config.long_side_px or 640,
                     min_score=config.min_score,
                     nms_iou=config.nms_iou,
                 )

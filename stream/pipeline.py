@@ -22,8 +22,9 @@ Gate = Callable[[Detections, int, int], Sequence[Rejection | None]]
 class Progress:
     """What a run has done so far; read it any time.
 
-    frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces: detections. tracks: ended.
-    stages_s: seconds spent by the loop's thread, stage by stage (`wait` is for the decoder).
+    frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
+    detections. scored: crops. tracks: ended. stages_s: seconds spent by the loop's thread, stage by stage
+    (`wait` is for the decoder).
     """
 
     frames: int = 0

@@ -10,6 +10,7 @@ from ...stream.errors import ModelInvalid
 from ...stream.ports import Closing, Engine
 from ...stream.types import Detections, Frame
 from ..signature import PixelInput
+from .letterbox import FaceSized
 from .single_stage import Arrays, Candidates, SingleStage
 
 _STRIDE = 4
@@ -28,7 +29,12 @@ class CenterFace(Closing):
     PIXELS: ClassVar[PixelInput] = PixelInput()
 
     def __init__(
-        self, engine: Engine, *, long_side_px: int = 640, min_score: float = 0.5, nms_iou: float = 0.3
+        self,
+        engine: Engine,
+        *,
+        long_side_px: int | FaceSized = 640,
+        min_score: float = 0.5,
+        nms_iou: float = 0.3,
     ) -> None:
         widths = [shape[1] if len(shape) == 4 else None for shape, _ in engine.outputs.values()]
         if widths != _WIDTHS:

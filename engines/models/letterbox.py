@@ -8,6 +8,7 @@ they are half a pixel less than the same place measured from the edge.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,25 @@ from ...stream.types import F32, U8
 
 STRIDE = 32
 _SQUEEZE_LIMIT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSized:
+    """A network input just large enough for the smallest face that is wanted.
+
+    face_px: shorter side of that face in the frame, > 0. It is given FINDABLE_PX of the input, and the long
+    side is held within SIDES_PX: the work of a detector grows with the square of it.
+    """
+
+    face_px: float
+
+    FINDABLE_PX: ClassVar[float] = 16.0
+    SIDES_PX: ClassVar[tuple[int, int]] = (320, 640)
+
+    def long_side(self, frame_width: int, frame_height: int) -> int:
+        """Of the input for such a frame, px."""
+        wanted = max(frame_width, frame_height) * self.FINDABLE_PX / max(self.face_px, self.FINDABLE_PX)
+        return round(min(max(wanted, self.SIDES_PX[0]), self.SIDES_PX[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ...stream.errors import ModelInvalid
 from ...stream.ports import Closing, Engine
 from ...stream.types import Detections, Frame
 from ..signature import PixelInput
+from .letterbox import FaceSized
 from .single_stage import Arrays, Candidates, SingleStage
 
 _STRIDES = (8, 16, 32)
@@ -31,7 +32,12 @@ class Scrfd(Closing):
     PIXELS: ClassVar[PixelInput] = PixelInput(mean=(127.5, 127.5, 127.5), std=(128.0, 128.0, 128.0))
 
     def __init__(
-        self, engine: Engine, *, long_side_px: int = 640, min_score: float = 0.5, nms_iou: float = 0.4
+        self,
+        engine: Engine,
+        *,
+        long_side_px: int | FaceSized = 640,
+        min_score: float = 0.5,
+        nms_iou: float = 0.4,
     ) -> None:
         _check_widths([shape[-1] if shape else 0 for shape, _ in engine.outputs.values()])
         self._stage = SingleStage(engine, "Scrfd", "rgb", decode, long_side_px, min_score, nms_iou)

@@ -13,7 +13,7 @@ from ...stream.errors import ConfigError, ModelInvalid
 from ...stream.ports import Engine, Order
 from ...stream.types import F32, Detections, Frame
 from ..signature import sole_input
-from .letterbox import STRIDE, Letterbox
+from .letterbox import STRIDE, FaceSized, Letterbox
 from .suppression import strongest, suppress
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -54,8 +54,8 @@ class SingleStage:
     """Runs a fully convolutional network on whole frames.
 
     decode: outputs of the network, width of its input and a minimum score → Candidates. long_side_px: the
-    longer side of the network's input; smaller frames are not enlarged. min_score: in [0, 1]. nms_iou:
-    overlap above which the weaker of two boxes falls.
+    longer side of the network's input, or a rule for it; smaller frames are not enlarged. min_score: in
+    [0, 1]. nms_iou: overlap above which the weaker of two boxes falls.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class SingleStage:
         label: str,
         order: Order,
         decode: Callable[[Arrays, int, float], Candidates],
-        long_side_px: int,
+        long_side_px: int | FaceSized,
         min_score: float,
         nms_iou: float,
     ) -> None:
-        if long_side_px < STRIDE:
+        if isinstance(long_side_px, int) and long_side_px < STRIDE:
             raise ConfigError(f"{label}: expected long_side_px of {STRIDE} or more, got {long_side_px}")
         if not (0 <= min_score <= 1 and 0 <= nms_iou <= 1):
             raise ConfigError(f"{label}: expected {min_score = } and {nms_iou = } in [0, 1]")
@@ -78,7 +78,9 @@ class SingleStage:
 
     def detect(self, frame: Frame) -> Detections:
         """Faces in pixels of the frame, best first."""
-        letterbox = Letterbox.fit(frame.picture.width, frame.picture.height, self._long_side_px)
+        size = frame.picture.width, frame.picture.height
+        side = self._long_side_px
+        letterbox = Letterbox.fit(*size, side if isinstance(side, int) else side.long_side(*size))
         outputs = self._engine.infer({self._input: letterbox.pixels(frame.picture, self._order)})
         found = self._decode(outputs, letterbox.width, self._min_score)
         if not np.isfinite(found.boxes).all() or not np.isfinite(found.points).all():

@@ -10,6 +10,7 @@ from ...stream.errors import ModelInvalid
 from ...stream.ports import Closing, Engine
 from ...stream.types import Detections, Frame
 from ..signature import PixelInput
+from .letterbox import FaceSized
 from .single_stage import Arrays, Candidates, SingleStage
 
 _STRIDES = (8, 16, 32)
@@ -28,7 +29,12 @@ class YuNet(Closing):
     PIXELS: ClassVar[PixelInput] = PixelInput()
 
     def __init__(
-        self, engine: Engine, *, long_side_px: int = 640, min_score: float = 0.6, nms_iou: float = 0.3
+        self,
+        engine: Engine,
+        *,
+        long_side_px: int | FaceSized = 640,
+        min_score: float = 0.6,
+        nms_iou: float = 0.3,
     ) -> None:
         for name, width in ((f"{part}_{s}", w) for s in _STRIDES for part, w in _PARTS.items()):
             shape = engine.outputs.get(name, ((), None))[0]

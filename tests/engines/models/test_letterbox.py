@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesieve.engines.models.letterbox import Letterbox
+from facesieve.engines.models.letterbox import FaceSized, Letterbox
 from facesieve.stream.testing import ArrayPicture
 
 SIZES = st.integers(1, 8192)
@@ -84,3 +84,21 @@ def test_only_the_small_picture_is_asked_for() -> None:
     Letterbox.fit(1920, 1080, 640).pixels(picture, "bgr")
     assert picture.asked == [(640, 352, "bgr")]
     assert picture.regions == []
+
+
+@pytest.mark.parametrize(
+    ("face_px", "size", "side"),
+    [
+        (40, (640, 360), 320),  # 256 would do; never below 320
+        (40, (1280, 720), 512),
+        (40, (1920, 1080), 640),  # 768 would be asked for; never above 640
+        (40, (720, 1280), 512),
+        (20, (640, 480), 512),
+        (0, (640, 480), 640),  # every face is wanted
+        (200, (3840, 2160), 320),
+    ],
+)
+def test_an_input_is_as_large_as_the_smallest_wanted_face_needs(
+    face_px: float, size: tuple[int, int], side: int
+) -> None:
+    assert FaceSized(face_px).long_side(*size) == side
