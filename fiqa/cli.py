@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..stream.errors import ConfigError
-from .methods import Architecture, Method, Preprocessing
+from .methods import Architecture, Method, Preprocessing, StudentMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,9 @@ LabelsOption = Annotated[
     list[Path],
     typer.Option("--labels", help="CSV of `facesieve label`, one for each --faces, in that order."),
 ]
-RecipeOption = Annotated[Path, typer.Option("--recipe", help="TOML recipe; configs/ has the papers'.")]
+RecipeOption = Annotated[
+    Path | None, typer.Option("--recipe", help="TOML recipe (configs/); default the paper's values.")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; a run there is resumed.")]
 StartOption = Annotated[
     Path | None, typer.Option("--start", help="Weights to start from: a student's, or its backbone's.")
@@ -97,7 +99,7 @@ def train_ediffiqa(
     faces: FacesOption,
     labels: LabelsOption,
     teacher: TeacherOption,
-    recipe: RecipeOption = Path("configs/ediffiqa.toml"),
+    recipe: RecipeOption = None,
     out: OutOption = Path("checkpoints/ediffiqa"),
     start: StartOption = None,
     teacher_preprocessing: PreprocessingOption = None,
@@ -112,7 +114,7 @@ def train_aikd(
     faces: FacesOption,
     labels: LabelsOption,
     teacher: TeacherOption,
-    recipe: RecipeOption = Path("configs/aikd.toml"),
+    recipe: RecipeOption = None,
     out: OutOption = Path("checkpoints/aikd"),
     start: StartOption = None,
     teacher_preprocessing: PreprocessingOption = None,
@@ -126,7 +128,7 @@ def train_aikd(
 def train_diffiqa_r(
     faces: FacesOption,
     labels: LabelsOption,
-    recipe: RecipeOption = Path("configs/diffiqa-r.toml"),
+    recipe: RecipeOption = None,
     out: OutOption = Path("checkpoints/diffiqa-r"),
     start: StartOption = None,
     threads: ThreadsOption = None,
@@ -138,19 +140,17 @@ def train_diffiqa_r(
 @train.command("diffusion")
 def train_diffusion(
     faces: FacesOption,
-    recipe: RecipeOption = Path("configs/diffusion.toml"),
+    recipe: RecipeOption = None,
     out: OutOption = Path("checkpoints/diffusion"),
     threads: ThreadsOption = None,
 ) -> None:
     """The UNet that DifFIQA asks for reconstructions; needs no labels."""
     from .diffiqa.training import train_diffusion as run_training
     from .distill.data import read_training_faces
-    from .distill.recipes import DiffusionRecipe, read_recipe
+    from .distill.recipes import DiffusionRecipe, recipe_for
 
     _set_threads(threads)
-    settings = read_recipe(recipe)
-    if not isinstance(settings, DiffusionRecipe):
-        raise ConfigError(f"expected a recipe of the method diffusion, got {settings.method}: {recipe}")
+    settings = recipe_for(DiffusionRecipe, recipe)
     found = read_training_faces(faces, None)
     with _bar("training diffusion") as tick:
         run = run_training(settings, found, out, lambda step, total, _: tick(step, total))
@@ -175,8 +175,8 @@ def import_model(
 
 
 def _train_student(
-    method: str,
-    recipe: Path,
+    method: StudentMethod,
+    recipe: Path | None,
     folders: list[Path],
     labels: list[Path],
     out: Path,
@@ -186,13 +186,11 @@ def _train_student(
     threads: int | None,
 ) -> None:
     from .distill.data import read_training_faces
-    from .distill.recipes import DiffusionRecipe, read_recipe
+    from .distill.recipes import STUDENTS, recipe_for
     from .distill.student_training import prepare, train_student
 
     _set_threads(threads)
-    settings = read_recipe(recipe)
-    if isinstance(settings, DiffusionRecipe) or settings.method != method:
-        raise ConfigError(f"expected a recipe of the method {method}, got {settings.method}: {recipe}")
+    settings: LabelRecipe = recipe_for(STUDENTS[method], recipe)
     faces = read_training_faces(folders, labels)
     embeddings = None if teacher is None else _teacher_embeddings(teacher, preprocessing, faces, out)
     student = _start(settings, start)

@@ -5,5 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 Method = Literal["faceqan", "diffiqa"]
+StudentMethod = Literal["ediffiqa", "diffiqa-r", "aikd"]
 Architecture = Literal["ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l", "aikd", "diffiqa-r"]
 Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib"]

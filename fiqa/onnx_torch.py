@@ -90,7 +90,8 @@ def _read(path: Path) -> onnx.GraphProto:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except Exception as bad:  # protobuf and the checker have no common base
-        raise ModelInvalid(f"expected an ONNX network: {path}: {str(bad).splitlines()[0:1]}") from bad
+        reason = str(bad).strip().partition("\n")[0]
+        raise ModelInvalid(f"expected an ONNX network: {path}: {reason}") from bad
     return model.graph
 
 

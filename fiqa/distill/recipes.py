@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...stream.errors import ConfigError
-from ..networks import Architecture
+from ..methods import Architecture, StudentMethod
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -113,6 +113,7 @@ class DiffusionRecipe(Recipe):
     average_every: int = Field(10, ge=1)
 
 
+Kind = TypeVar("Kind", bound=Recipe)
 AnyRecipe = EDifFIQARecipe | DifFIQARRecipe | AIKDRecipe | DiffusionRecipe
 _RECIPE: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
 _MODELS = (EDifFIQARecipe, DifFIQARRecipe, AIKDRecipe, DiffusionRecipe)
@@ -137,3 +138,21 @@ def read_recipe(path: Path) -> AnyRecipe:
             near = difflib.get_close_matches(name, known, 1) if problem["type"] == "extra_forbidden" else []
             problems.append(f"{name}: {problem['msg']}" + (f" (nearest known: {near[0]})" if near else ""))
         raise ConfigError(f"expected a training recipe, got {'; '.join(problems)}: {path}") from error
+
+
+STUDENTS: Final[dict[StudentMethod, type[EDifFIQARecipe] | type[DifFIQARRecipe] | type[AIKDRecipe]]] = {
+    "ediffiqa": EDifFIQARecipe,
+    "diffiqa-r": DifFIQARRecipe,
+    "aikd": AIKDRecipe,
+}
+
+
+def recipe_for(kind: type[Kind], path: Path | None) -> Kind:
+    """The recipe at path, which must be of this kind; without a path the paper's values."""
+    if path is None:
+        return kind()
+    recipe = read_recipe(path)
+    if not isinstance(recipe, kind):
+        method = kind.model_fields["method"].default
+        raise ConfigError(f"expected a recipe of the method {method}, got {recipe.method}: {path}")
+    return recipe

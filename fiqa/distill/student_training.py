@@ -112,6 +112,10 @@ def train_student(
     student: the start, by default random weights drawn from the recipe's seed. Writes checkpoint.pt,
     curve.csv, curve.png and, after each validation that is the best so far, best.pth (a state dict).
     AI-KD validates and keeps the averaged weights, the others the current ones after each epoch.
+
+    Where the published scripts err, the papers' intent is kept: the gradient's norm is that of the trained
+    tensors (theirs counts frozen ones, whose gradients add up over the run); AI-KD's teacher stays as it was
+    (theirs is the student itself) and its average lives on between validations (theirs starts anew).
     """
     torch.manual_seed(recipe.seed)
     student = build_student(recipe.architecture) if student is None else student

@@ -9,7 +9,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from facesieve.fiqa.networks import IResNet, build_student
+from facesieve.fiqa import export
+from facesieve.fiqa.networks import EDifFIQA, IResNet, build_student
 from facesieve.fiqa.onnx_torch import OnnxNetwork
 from facesieve.fiqa.recognisers import load_recogniser
 from facesieve.stream.errors import ConfigError, ModelInvalid, WeightsUnavailable
@@ -142,6 +143,23 @@ def test_mobilefacenet_is_recognised_by_its_names(tmp_path):
     x = torch.rand(1, 3, 112, 112)
     with torch.no_grad():
         torch.testing.assert_close(load_recogniser(tmp_path / "t.pth")(x), student((x - 0.5) / 0.5)[0])
+
+
+@pytest.mark.slow
+def test_our_own_exports_need_no_preprocessing(tmp_path):
+    torch.manual_seed(0)
+    student = EDifFIQA(IResNet(18, 16)).eval()
+    network = export.ChipsIn(student)
+    export._write_graph(network, tmp_path / "t.onnx")
+    recogniser = load_recogniser(tmp_path / "t.onnx")
+    chips = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
+    x = (chips.permute(0, 3, 1, 2) / 255).requires_grad_(True)
+    with torch.no_grad():
+        expected, _ = network(chips)
+    got = recogniser(x)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+    (gradient,) = torch.autograd.grad(got.sum(), x)
+    assert gradient.abs().max() > 0
 
 
 def test_foamliu_as_torch_and_as_onnx_agree(shared):
