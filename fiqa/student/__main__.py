@@ -1,0 +1,84 @@
+"""python -m facesieve.fiqa.student STAGE RECIPE: prepare, embed, train, release."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...stream.errors import FacesieveError
+from ..embedders import DlibOnChips, MobileFaceNetFoamliu
+from . import stages
+from .recipe import read_recipe
+from .train import Trainer, averaged_network
+
+NOTES = {
+    "inputs": {"chips": "(n, 112, 112, 3) uint8 RGB, ArcFace alignment"},
+    "outputs": {"quality": "(n,) float32, higher is better", "embedding": "(n, 128) float32, unit length"},
+    "licence": {
+        "weights": "Apache-2.0",
+        "start": "dlib_face_recognition_resnet_model_v1 (Davis E. King, CC0)",
+        "teachers": {"foamliu MobileFaceNet": "Apache-2.0", "dlib ResNet": "CC0"},
+    },
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m facesieve.fiqa.student", description=__doc__)
+    parser.add_argument("stage", choices=["prepare", "embed", "train", "release"])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument(
+        "--dlib", type=Path, default=Path("checkpoints/dlib_face_recognition_resnet_model_v1.dat")
+    )
+    parser.add_argument("--data", type=Path, default=Path("checkpoints/student/data"))
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/student/run"))
+    parser.add_argument("--weights", type=Path, default=Path("engines/zoo/weights/facesieve-t.onnx"))
+    parser.add_argument("--recogniser", choices=["foamliu", "dlib"], default="foamliu")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="stop training after so long")
+    parser.add_argument("--first", type=Path, help="state dict to start training from")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    try:
+        run(arguments)
+    except FacesieveError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """One stage."""
+    recipe = read_recipe(arguments.recipe)
+    if arguments.stage == "prepare":
+        stages.prepare(recipe, arguments.shared, arguments.data)
+        return
+    if arguments.stage == "embed":
+        weights = arguments.shared / "models" / "mobilefacenet_foamliu.onnx"
+        foamliu = arguments.recogniser == "foamliu"
+        stages.embed(
+            MobileFaceNetFoamliu(weights, precision="bf16") if foamliu else DlibOnChips(arguments.dlib),
+            arguments.data,
+        )
+        return
+    material = stages.read_material(recipe, arguments.data)
+    if arguments.stage == "train":
+        until = time.monotonic() + 60 * arguments.minutes
+        student = stages.train(recipe, material, arguments.dlib, arguments.out, until, arguments.first)
+        figures, _ = stages.examine(student, material)
+        (arguments.out / "holdout.json").write_text(json.dumps(figures, indent=1) + "\n")
+        return
+    lesson = stages.make_lesson(recipe, material)
+    student = stages.start(recipe, material, arguments.dlib)
+    student = averaged_network(Trainer(student, lesson, recipe.training, arguments.out))
+    stages.release(student, recipe, material, arguments.weights, NOTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

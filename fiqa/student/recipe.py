@@ -1,0 +1,80 @@
+"""The recipe of a student: what configs/facesieve-t.toml says."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...stream.errors import ConfigError
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(Part):
+    """folders: of faces.csv, below the shared data. versions: of each source image, the first undamaged."""
+
+    folders: tuple[str, ...] = ("lfw-train", "glint-train")
+    versions: int = 4
+    seed: int = 0
+
+
+class Network(Part):
+    """See student.network.Student."""
+
+    levels: tuple[tuple[int, int], ...] = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
+    size: int = 150
+    mirror: bool = False
+    eyes: bool = False
+    hidden: int = 128
+
+
+class Labels(Part):
+    """mirror_share: of the mirror similarity in the label, in [0, 1]. recognisers: whose outcomes count."""
+
+    mirror_share: float = 0.2
+    recognisers: tuple[str, ...] = ("foamliu", "dlib")
+
+
+class Training(Part):
+    """Weights of the losses, learning rates of AdamW, and how long. clean_share: how much of the embedding's
+    target is that of the undamaged source. jitter: share of the chip by which its framing is moved each
+    step."""
+
+    frozen: int = 7
+    epochs: float = 4.0
+    groups: int = 32
+    trunk_rate: float = 1e-4
+    head_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warm_up_steps: int = 200
+    average: float = 0.998
+    ranking: float = 0.5
+    pairs: float = 0.5
+    teacher: float = 1.0
+    relation: float = 5.0
+    clean_share: float = 0.5
+    jitter: float = 0.02
+    seed: int = 0
+
+
+class Recipe(Part):
+    """One student."""
+
+    data: Data = Data()
+    network: Network = Network()
+    labels: Labels = Labels()
+    training: Training = Training()
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a TOML file; raises ConfigError with the path and what is wrong."""
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as cause:
+        raise ConfigError(f"expected a recipe at {path}: {cause.strerror}") from cause
+    except (tomllib.TOMLDecodeError, ValidationError) as cause:
+        raise ConfigError(f"expected a recipe in {path}: {cause}") from cause
