@@ -16,7 +16,7 @@ _REACH_X, _REACH_Y = 4, 3  # a shift of up to an eighth of the picture between t
 _FLAT = 6.0  # grey levels of contrast: a picture below (black, white, fog) shows nothing to compare
 _QUIET = 3.0  # grey levels: changes below are noise, and nothing stands out by being larger than noise
 _GAIN = 2.0  # exposure may double or halve the contrast between two looks
-_WHITE, _FLASHED = 250, 0.15  # a flash burns out this share of the picture
+_WHITE, _FLASHED = 250, 0.15  # a flash burns out this share of the picture, more than was white before
 
 
 class SceneCuts:
@@ -48,6 +48,7 @@ class SceneCuts:
         self._memory_s, self._flash_s = memory_s, flash_s
         self._last: npt.NDArray[np.float32] | None = None
         self._changes: deque[tuple[float, float]] = deque(maxlen=256)
+        self._white = 0.0
         self._flash_from = math.inf
 
     def is_cut(self, luma_small: U8, pts_s: float) -> bool:
@@ -58,23 +59,24 @@ class SceneCuts:
         if float(look.std()) < _FLAT:
             return False
         if self._last is None:
-            self._last = look
+            self._last, self._white = look, np.count_nonzero(luma_small >= _WHITE) / luma_small.size
             return False
-        change, mismatch = _compare(self._last, look)
-        while self._changes and self._changes[0][0] < pts_s - self._memory_s:
-            self._changes.popleft()
-        if not self._stands_out(change, mismatch):
-            self._changes.append((pts_s, change))
-            self._last, self._flash_from = look, math.inf
-            return False
-        if np.count_nonzero(luma_small >= _WHITE) > _FLASHED * luma_small.size:
+        white = np.count_nonzero(luma_small >= _WHITE) / luma_small.size
+        if white - self._white > _FLASHED:
             self._flash_from = min(self._flash_from, pts_s)
             if pts_s - self._flash_from < self._flash_s:
                 return False
-        # The old scene's motion says nothing about the new one's.
-        self._changes.clear()
-        self._last, self._flash_from = look, math.inf
-        return True
+        change, mismatch = _compare(self._last, look)
+        while self._changes and self._changes[0][0] < pts_s - self._memory_s:
+            self._changes.popleft()
+        cut = self._stands_out(change, mismatch)
+        if cut:
+            # The old scene's motion says nothing about the new one's.
+            self._changes.clear()
+        else:
+            self._changes.append((pts_s, change))
+        self._last, self._white, self._flash_from = look, white, math.inf
+        return cut
 
     def _stands_out(self, change: float, mismatch: float) -> bool:
         if change < self._change:
