@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import struct
 import tempfile
 import warnings
@@ -48,9 +49,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of pickle protocols; the error below says what matters
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as refused:
+        found = re.search(r"GLOBAL (\S+)", str(refused))
+        what = f"the object {found[1]}, which loading would run" if found else "no torch checkpoint"
         raise ModelInvalid(
-            f"expected tensors and plain values only, got objects that would run code or bytes that are no "
-            f"checkpoint: {path}: {_first_line(refused)}"
+            f"expected tensors and plain values only (a state dict, not a pickled model), got {what}: {path}"
         ) from refused
     except DAMAGE as bad:
         raise WeightsCorrupt(

@@ -38,7 +38,7 @@ def train_diffusion(
     diffusion = Diffusion(UNet(recipe.dim, recipe.multipliers), recipe.timesteps)
     optimiser = Adam(diffusion.model.parameters(), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2))
     average = AveragedWeights(recipe.average_decay)
-    run = Run(folder, recipe, diffusion, optimiser, average)
+    run = Run(folder, recipe, faces.digest(), diffusion, optimiser, average)
     run.resume()
     last = recipe.steps if stop_after is None else min(recipe.steps, run.step + stop_after)
     while run.step < last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ class TrainingFaces:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def digest(self) -> str:
+        """Tells one selection of faces from another: a hash of names, identities and labels."""
+        names = [self.parts[p].files[r] for p, r in zip(self.part, self.row, strict=True)]
+        text = "\n".join(["\t".join(names), "\t".join(self.identities.tolist())])
+        return hashlib.sha256(text.encode() + self.labels.tobytes()).hexdigest()
 
     def chips(
         self, indices: Sequence[int] | NDArray[np.intp], jitter: NDArray[np.float64] | None = None

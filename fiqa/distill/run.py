@@ -29,25 +29,27 @@ class Run:
     """What must survive a kill. Weights, optimiser, average, step and curve are saved as one file.
 
     The layout is that of the reference's diffusion checkpoints ({step, model, opt, ema, scaler}), with ours
-    beside it. Everything random is drawn from (seed, step), so a resumed run repeats an unbroken one.
+    beside it. data: a digest of what is learned from. Everything random is drawn from (seed, step), so a
+    resumed run repeats an unbroken one.
     """
 
     def __init__(
         self,
         folder: Path,
         recipe: AnyRecipe,
+        data: str,
         network: nn.Module,
         optimiser: Optimizer,
         average: AveragedWeights | None = None,
     ) -> None:
-        self.folder, self.recipe = folder, recipe
+        self.folder, self.recipe, self.data = folder, recipe, data
         self.network, self.optimiser, self.average = network, optimiser, average
         self.step = 0
         self.best = float("inf")
         self.curve: list[dict[str, float]] = []
 
     def resume(self) -> bool:
-        """Continues from the folder's checkpoint, if any. Raises OutputExists for another recipe's."""
+        """Continues from the folder's checkpoint, if any. Raises OutputExists for another recipe or data."""
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return False
@@ -55,6 +57,11 @@ class Run:
         if saved.get("recipe") != self.recipe.model_dump_json():
             raise OutputExists(
                 f"expected a run of the same recipe to resume, got {saved.get('recipe')}: {path}; "
+                f"choose another folder or remove it"
+            )
+        if saved.get("data") != self.data:
+            raise OutputExists(
+                f"expected a run on the same faces, labels and teacher to resume, got one on others: {path}; "
                 f"choose another folder or remove it"
             )
         self.network.load_state_dict(saved["model"])
@@ -84,6 +91,7 @@ class Run:
             "best": self.best,
             "curve": self.curve,
             "recipe": self.recipe.model_dump_json(),
+            "data": self.data,
         }
         write_checkpoint(self.folder / CHECKPOINT, content)
         _write_curve(self.folder, self.curve)

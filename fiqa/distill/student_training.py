@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -45,6 +46,12 @@ class Lesson:
     centres: NDArray[np.float32] | None
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
+
+    def digest(self) -> str:
+        """Tells whether a run on disk learned from the same faces, labels and teacher."""
+        parts = (self.labels, self.teacher, self.centres, self.train)
+        content = b"".join(np.ascontiguousarray(part).tobytes() for part in parts if part is not None)
+        return hashlib.sha256(self.faces.digest().encode() + content).hexdigest()
 
 
 def prepare(recipe: LabelRecipe, faces: TrainingFaces, teacher: NDArray[np.floating] | None) -> Lesson:
@@ -126,14 +133,11 @@ def train_student(
         )
     optimiser = build_optimiser(recipe, student)
     average = AveragedWeights(recipe.average_alpha) if isinstance(recipe, AIKDRecipe) else None
-    run = Run(folder, recipe, student, optimiser, average)
+    run = Run(folder, recipe, lesson.digest(), student, optimiser, average)
     run.resume()
     per_epoch = batches_per_epoch(len(lesson.train), recipe.batch_size)
     total = per_epoch * recipe.epochs
-    if isinstance(recipe, AIKDRecipe):
-        validated = {*validation_steps(total, recipe.pretrain, recipe.validate_every), total}
-    else:
-        validated = {per_epoch * (epoch + 1) for epoch in range(recipe.epochs)}
+    validated = _validated_steps(recipe, per_epoch)
     last = total if stop_after is None else min(total, run.step + stop_after)
     for rows in islice(_steps(recipe, lesson), run.step, last):
         loss = _step(recipe, lesson, run, student, rows, total)
@@ -147,6 +151,14 @@ def train_student(
         if progress is not None:
             progress(run.step, total, loss)
     return run
+
+
+def _validated_steps(recipe: LabelRecipe, per_epoch: int) -> set[int]:
+    """After each epoch; in AI-KD at its own steps and at the end."""
+    total = per_epoch * recipe.epochs
+    if isinstance(recipe, AIKDRecipe):
+        return {*validation_steps(total, recipe.pretrain, recipe.validate_every), total}
+    return {per_epoch * (epoch + 1) for epoch in range(recipe.epochs)}
 
 
 def _steps(recipe: LabelRecipe, lesson: Lesson) -> Iterator[NDArray[np.intp]]:

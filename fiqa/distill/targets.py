@@ -63,12 +63,14 @@ def aikd_loss(
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
+    a = torch.as_tensor(a)
     return (1 - F.cosine_similarity(a, torch.as_tensor(b).to(a), dim=-1)).mean()
 
 
 def _flat(quality: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """(n, 1) and (n,) alike as (n,): as they are they would broadcast to (n, n)."""
-    quality, target = quality.reshape(-1), torch.as_tensor(target).to(quality).reshape(-1)
+    quality = torch.as_tensor(quality).reshape(-1)
+    target = torch.as_tensor(target).to(quality).reshape(-1)
     if quality.shape != target.shape:
         raise ValueError(f"expected one label per quality, got {len(target)} for {len(quality)}")
     return quality, target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -119,6 +120,9 @@ def test_another_recipe_does_not_resume(tmp_path, faces):
     other = recipe.model_copy(update={"seed": 1})
     with pytest.raises(OutputExists, match="same recipe"):
         train_student(other, lesson, tmp_path, start(kind))
+    relabelled = dataclasses.replace(lesson, labels=lesson.labels + 1)
+    with pytest.raises(OutputExists, match="same faces, labels"):
+        train_student(recipe, relabelled, tmp_path, start(kind))
 
 
 def test_labels_are_what_the_method_wants(faces):
