@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,26 @@ def test_label_then_train_then_import(tmp_path, faces, recogniser):
     )
     assert "steps" in again
     assert onnx.load(out).graph.input[0].name == "chips"
+
+
+def test_diffusion_from_training_to_labels(tmp_path, faces, recogniser):
+    recipe, run, labels = tmp_path / "d.toml", tmp_path / "run", tmp_path / "d.csv"
+    recipe.write_text(
+        'method = "diffusion"\ndim = 8\nmultipliers = [1, 1, 1, 1, 1]\nsteps = 1\n'
+        "batch_size = 1\naccumulate = 1\n"
+    )
+    assert "1 steps" in call("train", "diffusion", "--faces", faces, "--recipe", recipe, "--out", run)
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(2):
+        shutil.copy(faces / "images" / f"{i}.png", few)
+    common = ("--fr", recogniser, "--fr-preprocessing", "symmetric", "--out", labels, "--copies", "1")
+    call("label", few, "--method", "diffiqa", "--diffusion", run / "checkpoint.pt", "--batch", "2", *common)
+    with labels.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["diffiqa-fr"] * 2
+    assert all(-1 <= float(row["score"]) <= 1 for row in rows)
+    assert "diffusion_sha256" in (tmp_path / "d.csv.json").read_text()
 
 
 def test_what_is_missing_is_said(tmp_path, faces, recogniser):

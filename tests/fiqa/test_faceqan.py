@@ -102,17 +102,25 @@ def test_symmetry_of_a_mirror_image_and_of_both_flips():
     torch.testing.assert_close(faceqan.symmetry(embed, image), faceqan.symmetry(embed, image.flip(-1)))
 
 
-def test_falls_with_growing_blur_on_real_faces(shared):
-    torch.manual_seed(0)
+def blurred(chip, sigma_px):
+    return cv2.GaussianBlur(chip, (0, 0), sigma_px) if sigma_px else chip
+
+
+def shrunk(chip, side_px):
+    small = cv2.resize(chip, (side_px, side_px), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (112, 112), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize(("worsen", "levels"), [(blurred, (0, 3, 6)), (shrunk, (112, 24, 12))])
+def test_falls_as_real_faces_get_worse(shared, worsen, levels):
     faces = read_faces(shared / "data" / "lfw-train").take([0, 2])
     embed = load_recogniser(shared / "models" / "mobilefacenet_foamliu.pt")
-    blurs_px = (0.0, 3.0, 6.0)
-    means = []
     noise = torch.stack([faceqan.draw_noise(torch.Generator().manual_seed(7), 3) for _ in faces.files])
-    for sigma in blurs_px:
-        chips = [cv2.GaussianBlur(c, (0, 0), sigma) if sigma else c for c in aligned_chips(faces)]
-        images = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2) / 255
+    means = []
+    for level in levels:
+        chips = np.stack([worsen(chip, level) for chip in aligned_chips(faces)])
+        images = torch.from_numpy(chips).permute(0, 3, 1, 2) / 255
         s = faceqan.batch_similarities(embed, images, noise)
-        means.append(faceqan.score(s.numpy(), faceqan.symmetry(embed, images).numpy()).mean())
+        means.append(faceqan.score(s, faceqan.symmetry(embed, images)).mean())
     assert means == sorted(means, reverse=True)
     assert means[0] > means[-1] + 0.1
