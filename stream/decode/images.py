@@ -146,9 +146,8 @@ def _picture(path: Path, max_pixels: int, converter: Converter) -> FramePicture:
     if data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise NoFrames(f"{shown}: truncated JPEG")  # which decodes, with invented grey where data is missing
     try:
-        with open_container(
-            Reader(io.BytesIO(data), path.suffix, owned=False), max_pixels, shown
-        ) as container:
+        # No suffix: it would make FFmpeg take a JPEG of some size for a numbered sequence of files.
+        with open_container(Reader(io.BytesIO(data), "", owned=False), max_pixels, shown) as container:
             stream = choose_video(container, shown)
             check_size(stream, max_pixels, shown)
             frame = _first(container, stream, max_pixels, shown)

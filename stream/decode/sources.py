@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def open_source(
 def _standard_input(threads: int, max_pixels: int) -> FrameSource:
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise SourceUnreadable("-: expected a video on standard input, got a terminal or nothing")
-    return VideoSource(sys.stdin.buffer, name="stdin", threads=threads, max_pixels=max_pixels)
+    # Unbuffered: a thread that waits in a buffered read of a silent pipe holds a lock which Python's exit wants.
+    raw = os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    return VideoSource(raw, name="stdin", threads=threads, max_pixels=max_pixels)
 
 
 def _images_in(folder: Path) -> list[Path]:

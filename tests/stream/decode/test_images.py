@@ -85,6 +85,14 @@ def test_formats(save: Save, suffix: str) -> None:
     assert picture.luma(10).shape == (8, 12)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tiff", ".ppm"])
+def test_images_larger_than_what_ffmpeg_probes(save: Save, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    path = save("large" + suffix, encoded(suffix, noise))
+    picture = next(iter(ImageSource([path], name="one"))).picture
+    assert (picture.width, picture.height) == (800, 600)
+
+
 # EXIF 2.32 table 6: what is seen once the stored picture is put upright.
 SEEN = {1: "rgby", 2: "gryb", 3: "ybgr", 4: "byrg", 5: "rbgy", 6: "bryg", 7: "ygbr", 8: "gyrb"}
 
