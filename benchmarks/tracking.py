@@ -46,7 +46,8 @@ GRID: dict[str, list[Any]] = {
 """high_score: detections are confident from here on (norfair, OC-SORT: others are ignored). match_iou: least
 overlap. lost_s: life without a sight. min_hits: sights before an id. expand: growth of boxes before overlap
 is taken (theirs: buffered IoU everywhere; ours: in the look for what was left over)."""
-NEW_SCORES = [0.6, 0.75, 0.9]  # ByteTrack only: score that starts a track, where not below high_score
+NEW_SCORES = [0.6, 0.75, 0.9]
+"""Scores that start a track, where not below high_score; norfair and Roboflow's OC-SORT have none."""
 OUTPUTS = ["detections", "estimates"]  # norfair only: which boxes are taken as its answer
 ROWS = {
     "facesieve ByteTrack": ("ours", "bytetrack"),
@@ -102,10 +103,10 @@ def read(folder: Path, fps: float) -> tuple[dict[str, Any], list[list[list[float
     return {"fps": fps, "frames": detections}, people
 
 
-def grid(family: str) -> list[dict[str, Any]]:
-    """Every setting tried for a family of trackers."""
+def grid(name: str, family: str) -> list[dict[str, Any]]:
+    """Every setting tried for one tracker: those of the grid that it has."""
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
-    if family == "bytetrack":
+    if family == "bytetrack" or name == "ours":
         return [p | {"new_score": s} for p in points for s in NEW_SCORES if s >= p["high_score"]]
     if family == "norfair":
         return [p | {"output": o} for p in points for o in OUTPUTS]
@@ -120,7 +121,7 @@ def mean(per: dict[str, dict[str, float]], metric: str) -> float:
 def measure(row: str, sequences: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
     """The best of the grid for one tracker, scored in full."""
     name, family = ROWS[row]
-    settings = grid(family)
+    settings = grid(name, family)
     answer = worker(
         name, f"{name}_worker.py", {"family": family, "sequences": sequences, "settings": settings}
     )

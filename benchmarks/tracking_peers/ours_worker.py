@@ -31,7 +31,7 @@ def tracker(family: str, s: dict[str, float]) -> ByteTrack | OCSort:
         )
     return OCSort(
         high_score=s["high_score"],
-        new_score=s["high_score"],
+        new_score=s["new_score"],
         match_iou=s["match_iou"],
         lost_iou=max(0.3, s["match_iou"]),
         fresh_first=False,  # as in the paper, and as the peer does
