@@ -47,6 +47,8 @@ from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
 
 SHIPPED_STUDENT = "facesieve-t"
+CONTINUING_SCORE = 0.3
+"""Detections below the configured score, down to here, can continue a track but not begin one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,16 @@ class _Parts:
 
     def detector(self) -> Detector:
         config = self._config.detector
+        least = min(config.min_score, CONTINUING_SCORE)
         side = config.long_side_px or FaceSized(self._config.selection.min_face_px)
         made: Detector
         match config:
             case CenterFaceConfig():
                 engine = self._engine(self._weights("centerface", config.weights), CenterFace.PIXELS)
-                made = CenterFace(
-                    engine, long_side_px=side, min_score=config.min_score, nms_iou=config.nms_iou
-                )
+                made = CenterFace(engine, long_side_px=side, min_score=least, nms_iou=config.nms_iou)
             case YuNetConfig():
                 engine = self._engine(self._weights("yunet", config.weights), YuNet.PIXELS)
-                made = YuNet(engine, long_side_px=side, min_score=config.min_score, nms_iou=config.nms_iou)
+                made = YuNet(engine, long_side_px=side, min_score=least, nms_iou=config.nms_iou)
             case ScrfdConfig():
                 if config.weights is None:
                     raise WeightsUnavailable(
@@ -121,17 +122,17 @@ class _Parts:
                         "set detector.weights to a file of your own"
                     )
                 engine = self._engine(self._weights("scrfd", config.weights), Scrfd.PIXELS)
-                made = Scrfd(engine, long_side_px=side, min_score=config.min_score, nms_iou=config.nms_iou)
+                made = Scrfd(engine, long_side_px=side, min_score=least, nms_iou=config.nms_iou)
             case BlazeFaceConfig():
                 engine = self._engine(self._weights("blazeface-full-range", config.weights), BlazeFace.PIXELS)
-                made = BlazeFace(engine, self._mesh(), min_score=config.min_score, nms_iou=config.nms_iou)
+                made = BlazeFace(engine, self._mesh(), min_score=least, nms_iou=config.nms_iou)
             case MediaPipeConfig():
                 weights = self._weights("mediapipe-full-range", config.weights)
                 made = MediaPipeTasks(
                     weights,
                     self._mesh(),
                     long_side_px=config.long_side_px or 640,
-                    min_score=config.min_score,
+                    min_score=least,
                     nms_iou=config.nms_iou,
                 )
         self._stack.callback(made.close)
@@ -144,11 +145,11 @@ class _Parts:
                 return AnalyticalScorer()
             case StudentConfig():
                 path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
-                engine = self._engine(path, None)
+                engine = self._engine(path, None, exact=True)
                 image, *_ = (dtype for _, dtype in engine.inputs.values())
                 if image != np.uint8:  # the authors' exports: let the engine convert the pixels
                     engine.close()
-                    engine = self._engine(path, OnnxScorer.PIXELS)
+                    engine = self._engine(path, OnnxScorer.PIXELS, exact=True)
                 made = OnnxScorer(
                     engine,
                     name=scorer_name(path),
@@ -175,14 +176,15 @@ class _Parts:
         self.models.append(ModelFacts(own.name, task, sha256, None))
         return own
 
-    def _engine(self, path: Path, pixels: PixelInput | None) -> Engine:
+    def _engine(self, path: Path, pixels: PixelInput | None, *, exact: bool = False) -> Engine:
+        """exact: where the device may choose, compute in fp32: bfloat16 would tie scores that differ."""
         match self._config.engine:
             case OpenVinoConfig() as openvino:
                 return OpenVinoEngine(
                     path,
                     pixels=pixels,
                     device=openvino.device,
-                    precision=openvino.precision,
+                    precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,
                     threads=openvino.threads,
                     specialise=pixels is not None and pixels.height is None,
                     cache_dir=cache_folder() / "compiled",
@@ -196,11 +198,20 @@ class _Parts:
 
 
 def _tracker(config: Config) -> Tracker:
+    least = config.detector.min_score
     match config.tracker:
         case ByteTrackConfig() as byte:
-            return ByteTrack(lost_s=byte.lost_s, min_hits=byte.min_hits)
+            return ByteTrack(
+                high_score=least,
+                new_score=least,
+                low_score=min(least, CONTINUING_SCORE),
+                lost_s=byte.lost_s,
+                min_hits=byte.min_hits,
+            )
         case OCSortConfig() as observed:
-            return OCSort(lost_s=observed.lost_s, min_hits=observed.min_hits)
+            return OCSort(
+                high_score=least, new_score=least, lost_s=observed.lost_s, min_hits=observed.min_hits
+            )
 
 
 def _selection(config: SelectionConfig) -> Selection:

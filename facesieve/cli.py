@@ -92,7 +92,7 @@ def run(
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     tracker: Annotated[Trackers | None, typer.Option(help="Default bytetrack.")] = None,
     scorer: Annotated[
-        str | None, typer.Option(help="student, analytical, or the path of an eDifFIQA-shaped ONNX.")
+        str | None, typer.Option(help="student (default), analytical, or an eDifFIQA-shaped ONNX file.")
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
     every_frame: Annotated[bool, typer.Option("--every-frame", help="Detect on every frame.")] = False,
@@ -147,7 +147,7 @@ def score(
     config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     scorer: Annotated[
-        str | None, typer.Option(help="student, analytical, or the path of an eDifFIQA-shaped ONNX.")
+        str | None, typer.Option(help="student (default), analytical, or an eDifFIQA-shaped ONNX file.")
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
 ) -> None:

@@ -37,6 +37,7 @@ class DecodeConfig(Table):
 class DetectorTable(Table):
     """hz: detections a second of video, 0 = every frame. long_side_px: of the picture the detector sees,
     None = small enough for speed while a face of selection.min_face_px stays findable (320 to 640).
+    min_score: of a face that may begin a track; weaker ones (ByteTrack: down to 0.3) only continue one.
     weights: a file of one's own instead of the zoo's."""
 
     hz: float = Field(8.0, ge=0, le=1000)
@@ -110,7 +111,7 @@ ScorerConfig = Annotated[AnalyticalConfig | StudentConfig, Field(discriminator="
 
 
 class OpenVinoConfig(Table):
-    """precision: auto lets OpenVINO compute in bfloat16 where the CPU has it."""
+    """precision: auto computes detections in bfloat16 where the CPU has it, and scores in fp32."""
 
     kind: Literal["openvino"] = "openvino"
     device: str = "CPU"
@@ -162,7 +163,7 @@ class Config(Table):
     decode: DecodeConfig = DecodeConfig()
     detector: DetectorConfig = CenterFaceConfig()
     tracker: TrackerConfig = ByteTrackConfig()
-    scorer: ScorerConfig = AnalyticalConfig()
+    scorer: ScorerConfig = StudentConfig()
     engine: EngineConfig = OpenVinoConfig()
     selection: SelectionConfig = SelectionConfig()
     output: OutputConfig = OutputConfig()

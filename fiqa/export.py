@@ -77,7 +77,9 @@ def export_student(student: Student, out: Path) -> Export:
     temporary = Path(name)
     try:
         _write_graph(network, temporary)
-        _tidy(temporary)
+        model = onnx.load(str(temporary))
+        drop_notes(model)
+        onnx.save(model, str(temporary))
         _check_contract(temporary, out)
         difference = verify(network, temporary, out)
         temporary.chmod(0o644)
@@ -119,16 +121,14 @@ def _write_graph(network: nn.Module, path: Path) -> None:
             logger.setLevel(level)
 
 
-def _tidy(path: Path) -> None:
+def drop_notes(model: onnx.ModelProto) -> None:
     """Drops the exporter's notes (stack traces with local paths): equal weights then give equal bytes."""
-    model = onnx.load(str(path))
     graph = model.graph
     noted = [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for part in noted:
         del part.metadata_props[:]
         part.doc_string = ""
     model.producer_name, model.producer_version = "facesieve", ""
-    onnx.save(model, str(path))
 
 
 def _check_contract(path: Path, out: Path) -> None:

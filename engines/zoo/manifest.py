@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ...stream.errors import ConfigError
 
-Task = Literal["detection", "landmarks", "quality", "recognition"]
+Task = Literal["detection", "landmarks", "quality", "recognition", "sample"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -61,7 +61,7 @@ class Model:
     """One model of the zoo.
 
     file: the name it gets on disk. size_bytes: None where it was never published. commercial: whether the
-    licence as stated allows commercial use. sources: tried in order.
+    licence as stated allows commercial use. paper: where one describes it. sources: tried in order.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Model:
     licence: str
     commercial: bool
     authors: str
-    paper: str
+    paper: str | None
     sources: tuple[Source, ...]
 
 
@@ -99,7 +99,7 @@ def _model(name: str, table: Mapping[str, Any]) -> Model:
         licence=table["licence"],
         commercial=table["commercial"],
         authors=table["authors"],
-        paper=table["paper"],
+        paper=table.get("paper"),
         sources=tuple(_source(source) for source in table["sources"]),
     )
 

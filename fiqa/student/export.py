@@ -9,6 +9,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from ..export import drop_notes
 from .network import Student
 
 OPSET = 18
@@ -38,6 +39,7 @@ def export_student(student: Student, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model = halve_weights(program.model_proto)
+    drop_notes(model)
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
