@@ -17,6 +17,7 @@ import typer
 
 from ._version import __version__
 from .config import Config, parse_config, read_config
+from .fiqa import cli as fiqa
 from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames, WeightsCorrupt
 
 app = typer.Typer(
@@ -279,3 +280,9 @@ def verify() -> None:
         typer.echo(f"{entry.model.name}: {entry.state}")
     if any(entry.state == "corrupt" for entry in entries):
         raise typer.Exit(WeightsCorrupt.exit_code)
+
+
+# The offline commands: each imports torch when it is called, not before.
+app.command("label")(fiqa.label)
+app.add_typer(fiqa.train, name="train")
+models.command("import")(fiqa.import_model)
