@@ -18,7 +18,7 @@ from .signature import Shape
 
 Buffer = bytes | memoryview
 _Edit = Callable[[Buffer], bytes | None]
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NESTED_LIMIT = 32
 
 # message → field number → message of that field. Only what leads to tensors.
@@ -50,7 +50,7 @@ def check(model: Path | bytes, label: str) -> None:
             for tensor in _tensors(view, "model", 0):
                 found += 1
                 _check_tensor(tensor, folder, label)
-            if not found and not any(number == 7 for number, _, _ in _fields(view)):
+            if not found and not any(number == 7 for number, _, _ in fields(view)):
                 raise ModelInvalid(f"{label}: not a network: expected an ONNX model, found no graph in it")
         except (ValueError, IndexError, RecursionError) as damage:
             raise ModelInvalid(f"{label}: not an ONNX model, or damaged: {damage}") from damage
@@ -58,43 +58,51 @@ def check(model: Path | bytes, label: str) -> None:
 
 def with_input_shapes(model: bytes, shapes: Mapping[str, Shape]) -> bytes:
     """The model with other dimensions of the named inputs; those of all that follows are left open."""
-    return _rewrite(model, {7: lambda graph: _rewrite_graph(graph, shapes)})
+    return rewrite(model, {7: lambda graph: _rewrite_graph(graph, shapes)})
+
+
+def external_files(model: Path) -> tuple[Path, ...]:
+    """The files beside a checked model that hold its large tensors, sorted."""
+    with _View(model, str(model)) as view:
+        named = {location for tensor in _tensors(view, "model", 0) if (location := _claim(tensor).location)}
+    return tuple(sorted(model.resolve().parent / location for location in named))
 
 
 def input_names(model: bytes) -> tuple[str, ...]:
     """Names of the graph's inputs, without initialisers that are listed among them."""
-    graphs = [value for number, _, value in _fields(model) if number == 7 and not isinstance(value, int)]
+    graphs = [value for number, _, value in fields(model) if number == 7 and not isinstance(value, int)]
     named = [
-        (n, v) for graph in graphs for n, _, v in _fields(graph) if n in (5, 11) and not isinstance(v, int)
+        (n, v) for graph in graphs for n, _, v in fields(graph) if n in (5, 11) and not isinstance(v, int)
     ]
     initialised = {_claim(tensor).name for n, tensor in named if n == 5}
-    return tuple(name for n, info in named if n == 11 and (name := _info_name(info)) not in initialised)
+    return tuple(name for n, info in named if n == 11 and (name := info_name(info)) not in initialised)
 
 
-def _info_name(info: Buffer) -> str:
-    return next((_text(v) for n, _, v in _fields(info) if n == 1 and not isinstance(v, int)), "")
+def info_name(info: Buffer) -> str:
+    """Of a ValueInfoProto."""
+    return next((text(v) for n, _, v in fields(info) if n == 1 and not isinstance(v, int)), "")
 
 
 def _rewrite_graph(graph: Buffer, shapes: Mapping[str, Shape]) -> bytes:
     def value(info: Buffer, output: bool) -> bytes:
-        name = _info_name(info)
+        name = info_name(info)
         if not output and name not in shapes:
             return bytes(info)
         shape = None if output else shapes[name]
-        return _rewrite(info, {2: lambda t: _rewrite(t, {1: lambda tensor: _with_shape(tensor, shape)})})
+        return rewrite(info, {2: lambda t: rewrite(t, {1: lambda tensor: _with_shape(tensor, shape)})})
 
-    return _rewrite(graph, {11: lambda i: value(i, False), 12: lambda o: value(o, True), 13: lambda _: None})
+    return rewrite(graph, {11: lambda i: value(i, False), 12: lambda o: value(o, True), 13: lambda _: None})
 
 
 def _with_shape(tensor_type: Buffer, shape: Shape | None) -> bytes:
     """The type with this shape; None keeps the rank and leaves every dimension open."""
     if shape is None:
-        return _rewrite(tensor_type, {2: lambda dims: _rewrite(dims, {1: lambda _: b""})})
+        return rewrite(tensor_type, {2: lambda dims: rewrite(dims, {1: lambda _: b""})})
     dims = b""
     for i, size in enumerate(shape):
-        one = _field(2, f"d{i}".encode()) if size is None else b"\x08" + _varint(size)
-        dims += _field(1, one)
-    return _rewrite(tensor_type, {2: lambda _: None}) + _field(2, dims)
+        one = field(2, f"d{i}".encode()) if size is None else b"\x08" + varint(size)
+        dims += field(1, one)
+    return rewrite(tensor_type, {2: lambda _: None}) + field(2, dims)
 
 
 class _View:
@@ -126,7 +134,7 @@ def _tensors(message: Buffer, kind: str, depth: int) -> Iterator[Buffer]:
     if depth > _NESTED_LIMIT:
         raise ValueError(f"nested more than {_NESTED_LIMIT} deep")
     inside = _SCHEMA[kind]
-    for number, wire, value in _fields(message):
+    for number, wire, value in fields(message):
         child = inside.get(number)
         if child is None or wire != _BYTES or isinstance(value, int):
             continue
@@ -150,7 +158,7 @@ class _Claim:
 
 def _claim(tensor: Buffer) -> _Claim:
     claim = _Claim()
-    for number, _, value in _fields(tensor):
+    for number, _, value in fields(tensor):
         match number, value:
             case 1, int(size):
                 claim.dims += (size,)
@@ -159,11 +167,11 @@ def _claim(tensor: Buffer) -> _Claim:
             case 2, int(kind):
                 claim.kind = kind
             case 8, bytes() | memoryview():
-                claim.name = _text(value)
+                claim.name = text(value)
             case 9, bytes() | memoryview():
                 claim.raw_bytes = len(value)
             case 13, bytes() | memoryview():
-                entry = {n: _text(v) for n, _, v in _fields(value) if not isinstance(v, int)}
+                entry = {n: text(v) for n, _, v in fields(value) if not isinstance(v, int)}
                 claim.location = entry.get(2) if entry.get(1) == "location" else claim.location
             case 14, int(where):
                 claim.external = where == _EXTERNAL
@@ -183,7 +191,8 @@ def _check_tensor(tensor: Buffer, folder: Path | None, label: str) -> None:
             )
 
 
-def _text(value: Buffer) -> str:
+def text(value: Buffer) -> str:
+    """A string field."""
     return bytes(value).decode("utf-8", "replace")
 
 
@@ -219,13 +228,13 @@ def _read_varint(data: Buffer, at: int) -> tuple[int, int]:
             raise ValueError(f"a number longer than 64 bits at byte {at}")
 
 
-def _fields(message: Buffer) -> Iterator[tuple[int, int, int | Buffer]]:
+def fields(message: Buffer) -> Iterator[tuple[int, int, int | Buffer]]:
     """(field number, wire type, value) of a message, in order."""
     at, end = 0, len(message)
     while at < end:
         key, at = _read_varint(message, at)
         number, wire = key >> 3, key & 7
-        if wire == _VARINT:
+        if wire == VARINT:
             value, at = _read_varint(message, at)
             yield number, wire, value
             continue
@@ -241,7 +250,8 @@ def _fields(message: Buffer) -> Iterator[tuple[int, int, int | Buffer]]:
         at += size
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number ≥ 0 as protobuf writes it."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -250,20 +260,21 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _field(number: int, payload: bytes, wire: int = _BYTES) -> bytes:
-    size = _varint(len(payload)) if wire == _BYTES else b""
-    return _varint(number << 3 | wire) + size + payload
+def field(number: int, payload: bytes, wire: int = _BYTES) -> bytes:
+    """One field of a message; payload is a varint already for wire type VARINT."""
+    size = varint(len(payload)) if wire == _BYTES else b""
+    return varint(number << 3 | wire) + size + payload
 
 
-def _rewrite(message: Buffer, edits: Mapping[int, _Edit]) -> bytes:
+def rewrite(message: Buffer, edits: Mapping[int, _Edit]) -> bytes:
     """The message with each field that has an edit replaced by what the edit returns; None drops it."""
     out: list[bytes] = []
-    for number, wire, value in _fields(message):
+    for number, wire, value in fields(message):
         if isinstance(value, int):
-            out.append(_varint(number << 3 | wire) + _varint(value))
+            out.append(varint(number << 3 | wire) + varint(value))
             continue
         edit = edits.get(number)
         replaced = edit(value) if edit is not None and wire == _BYTES else bytes(value)
         if replaced is not None:
-            out.append(_field(number, replaced, wire))
+            out.append(field(number, replaced, wire))
     return b"".join(out)
