@@ -19,7 +19,7 @@ from rich.text import Text
 from .job import Outcome, shown
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
-from .stream.types import TrackResult
+from .stream.types import Quality, TrackResult
 
 PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
@@ -90,6 +90,7 @@ class Screen:
                 damage=outcome.damage,
             )
         elif not self._quiet and (outcome.rows or not outcome.error):
+            self._out.print(Text(shown(outcome.spec), style="bold"), soft_wrap=True)
             self._out.print(_table(outcome))
         if outcome.error is not None:
             self.error(str(outcome.error))
@@ -151,7 +152,7 @@ class _Meter:
 
 
 def _table(outcome: Outcome) -> Table:
-    table = Table(title=Text(shown(outcome.spec)), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name, justify in (("track", "right"), ("from – to", "left"), ("seen", "right"), ("best", "right")):
         table.add_column(name, justify="right" if justify == "right" else "left")
     table.add_column("file", overflow="fold")
@@ -161,12 +162,17 @@ def _table(outcome: Outcome) -> Table:
             str(summary.track),
             f"{_clock(summary.first_pts_s)} – {_clock(summary.last_pts_s)}",
             str(summary.frames_seen),
-            f"{row.best:.3f}" if row.best is not None else "–",
+            "–" if row.best is None else _quality(row.best),
             row.file or Text(_why_none(row.summary.rejected), style="dim"),
         )
     if not outcome.rows:
         table.add_row("", "", "", "", Text("no face found", style="dim"))
     return table
+
+
+def _quality(quality: Quality) -> str:
+    """The calibrated probability where the model has one, since a raw score says nothing by itself."""
+    return f"{quality.score:.3f}" if quality.calibrated is None else f"{100 * quality.calibrated:.0f} %"
 
 
 def _why_none(rejected: Any) -> str:

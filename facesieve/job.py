@@ -29,17 +29,17 @@ from .stream.errors import (
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.folder import FolderSink
-from .stream.types import BestShot, TrackResult, TrackSummary
+from .stream.types import BestShot, Quality, TrackResult, TrackSummary
 
 STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One track in the closing table; pixels are on disk by then."""
+    """One track in the closing table; pixels are on disk by then. best: quality of its best shot, if any."""
 
     summary: TrackSummary
-    best: float | None
+    best: Quality | None
     file: str | None
 
     @staticmethod
@@ -47,7 +47,7 @@ class Row:
         best = result.shots[0] if result.shots else None
         return Row(
             dataclasses.replace(result.summary, timeline=()),
-            best.quality.score if best else None,
+            dataclasses.replace(best.quality, embedding=None) if best else None,
             f"shots/{result.summary.track}/1.jpg" if best else None,
         )
 

@@ -88,15 +88,20 @@ def _figure(shot: ShotRecord, look: Look, role: str) -> str:
         if picture
         else '<span class="gone">picture not in the folder</span>'
     )
-    hint = f"{shot.reason}; {shot.eye_distance_px:.0f} px between the eyes"
+    hint = f"{shot.reason}; score {score(shot.score)}; {shot.eye_distance_px:.0f} px between the eyes"
     return (
         f'<figure class="{role}" data-rank="{shot.rank}"><a href="{name}" title="{escape(hint)}">{inside}</a>'
-        f"<figcaption><b>{score(shot.score)}</b><span>{when}</span>{wall}</figcaption></figure>"
+        f"<figcaption><b>{_quality(shot)}</b><span>{when}</span>{wall}</figcaption></figure>"
     )
+
+
+def _quality(shot: ShotRecord) -> str:
+    """The calibrated probability where the model has one, since a raw score says nothing by itself."""
+    return score(shot.score) if shot.calibrated is None else f"{100 * shot.calibrated:.0f} %"
 
 
 def _components(best: ShotRecord) -> str:
     rows = [(name.replace("_", " "), value, f"{value:.2f}") for name, value in best.components.items()]
     if best.calibrated is not None:
-        rows.insert(0, ("calibrated", best.calibrated, f"{best.calibrated:.2f}"))
-    return f"<h3>Components of the best shot’s score</h3>{bars(rows)}" if rows else ""
+        rows.insert(0, ("recognisable", best.calibrated, f"{best.calibrated:.2f}"))
+    return f"<h3>The best shot’s quality</h3>{bars(rows)}" if rows else ""
