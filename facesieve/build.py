@@ -225,6 +225,7 @@ def _selection(config: SelectionConfig) -> Selection:
         max_truncated=config.max_truncated,
         min_sharpness=config.min_sharpness,
         min_score=config.min_score,
+        min_quality=config.min_quality,
         min_hits=config.min_hits,
         min_track_s=config.min_track_ms / 1000,
     )

@@ -138,6 +138,7 @@ class SelectionConfig(Table):
     top_k: int = Field(3, ge=1, le=100)
     min_face_px: float = Field(40, ge=0)
     min_score: float | None = None
+    min_quality: Ratio | None = 0.05
     min_sharpness: Ratio | None = None
     max_yaw_deg: Degrees | None = 60
     max_pitch_deg: Degrees | None = 50

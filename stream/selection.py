@@ -31,7 +31,8 @@ class Selection:
     the box outside the frame, in [0, 1]; after cutting, of the chip too.
 
     Tests on the quality: min_sharpness: least component "sharpness", in [0, 1]. min_score: least raw score,
-    in the scorer's own units.
+    in the scorer's own units. min_quality: least calibrated score, in [0, 1]; a scorer without a calibration
+    passes.
 
     Tests on the whole track: min_hits: detections of it, ≥ 1. min_track_s: first to last detection, ≥ 0.
     """
@@ -45,11 +46,19 @@ class Selection:
     max_truncated: float = 0.3
     min_sharpness: float | None = None
     min_score: float | None = None
+    min_quality: float | None = None
     min_hits: int = 3
     min_track_s: float = 0.0
 
     def __post_init__(self) -> None:
-        optional = ("max_yaw_deg", "max_pitch_deg", "max_roll_deg", "min_sharpness", "min_score")
+        optional = (
+            "max_yaw_deg",
+            "max_pitch_deg",
+            "max_roll_deg",
+            "min_sharpness",
+            "min_score",
+            "min_quality",
+        )
         for name, (low, high, kind) in _BOUNDS.items():
             value = getattr(self, name)
             if value is None and name in optional:
@@ -71,6 +80,7 @@ _BOUNDS: dict[str, tuple[float, float, Any]] = {
     "max_truncated": (0, 1, int | float),
     "min_sharpness": (0, 1, int | float),
     "min_score": (-math.inf, math.inf, int | float),
+    "min_quality": (0, 1, int | float),
     "min_hits": (1, math.inf, int),
     "min_track_s": (0, math.inf, int | float),
 }
@@ -224,6 +234,8 @@ class TopKSelector:
             if sharpness < wanted.min_sharpness:
                 return Rejection.BLURRED
         low = wanted.min_score is not None and quality.score < wanted.min_score
+        if wanted.min_quality is not None and quality.calibrated is not None:
+            low = low or quality.calibrated < wanted.min_quality
         return Rejection.LOW_SCORE if low or not math.isfinite(quality.score) else None
 
     def _is_short(self, track: _Track, why: TrackEnd) -> bool:

@@ -287,6 +287,9 @@ def test_stills_need_no_hits() -> None:
         (replace(LOOSE, min_sharpness=0.5), (crop(0.0), quality(1.0, sharpness=0.5)), None),
         (replace(LOOSE, min_score=-1.0), (crop(0.0), quality(-1.1)), Rejection.LOW_SCORE),
         (replace(LOOSE, min_score=-1.0), (crop(0.0), quality(-1.0)), None),
+        (replace(LOOSE, min_quality=0.1), (crop(0.0), Quality(-9.0, "test", 0.09)), Rejection.LOW_SCORE),
+        (replace(LOOSE, min_quality=0.1), (crop(0.0), Quality(-9.0, "test", 0.1)), None),
+        (replace(LOOSE, min_quality=0.1), (crop(0.0), quality(-9.0)), None),  # no calibration: no test
         (LOOSE, (crop(0.0), quality(math.nan)), Rejection.LOW_SCORE),
         (LOOSE, (crop(0.0), quality(math.inf)), Rejection.LOW_SCORE),
     ],
