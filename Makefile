@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 VIDEO ?=
 OUT ?= demo
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test test-mediapipe lint types bench clean
 
 $(BIN)/facesieve: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,18 @@ $(VENV)/dev-installed: pyproject.toml constraints.txt $(BIN)/facesieve
 test: $(VENV)/dev-installed
 	$(BIN)/python -m pytest
 
+# MediaPipe brings an OpenCV that clashes with ours, so what needs it runs in an environment of its own.
+MEDIAPIPE = $(VENV)-mediapipe
+$(MEDIAPIPE)/installed: pyproject.toml
+	$(PYTHON) -m venv $(MEDIAPIPE)
+	$(MEDIAPIPE)/bin/python -m pip install --quiet 'mediapipe>=1' av onnx onnxruntime openvino platformdirs \
+		pytest pytest-timeout hypothesis pydantic typer rich lapx
+	@touch $@
+
+test-mediapipe: $(MEDIAPIPE)/installed $(VENV)/dev-installed
+	$(MEDIAPIPE)/bin/python -m pytest tests/engines/models/test_mediapipe.py
+	FACESIEVE_MEDIAPIPE_PYTHON="$$(realpath -s $(MEDIAPIPE)/bin/python)" $(BIN)/python -m pytest tests/engines/models/test_blazeface.py
+
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +48,4 @@ bench: $(VENV)/dev-installed
 	$(BIN)/python benchmarks/throughput.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(MEDIAPIPE) demo

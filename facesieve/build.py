@@ -187,7 +187,7 @@ class _Parts:
                     precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,
                     threads=openvino.threads,
                     specialise=pixels is not None and pixels.height is None,
-                    cache_dir=cache_folder() / "compiled",
+                    cache_dir=cache_folder() / "compiled" if openvino.cache else None,
                 )
             case OnnxRuntimeConfig() as onnxruntime:
                 if path.suffix == ".tflite":

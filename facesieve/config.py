@@ -111,12 +111,14 @@ ScorerConfig = Annotated[AnalyticalConfig | StudentConfig, Field(discriminator="
 
 
 class OpenVinoConfig(Table):
-    """precision: auto computes detections in bfloat16 where the CPU has it, and scores in fp32."""
+    """precision: auto computes detections in bfloat16 where the CPU has it, and scores in fp32. cache: keep
+    compiled networks on disk, so that the next start is quick."""
 
     kind: Literal["openvino"] = "openvino"
     device: str = "CPU"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int = Field(0, ge=0, le=256)
+    cache: bool = True
 
 
 class OnnxRuntimeConfig(Table):

@@ -110,7 +110,7 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop | str:
     matrix = similarity(landmarks, ARCFACE_POINTS)
     edge = np.array([[0, 0], [CHIP_PX, 0], [CHIP_PX, CHIP_PX], [0, CHIP_PX]]) - 0.5
     corners = (edge - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    outside = outside_share(corners, image.shape[1], image.shape[0])
+    outside = outside_share(corners.tolist(), image.shape[1], image.shape[0])
     return _crop(warp_chip(image, landmarks), landmarks, index, outside)
 
 
