@@ -153,11 +153,13 @@ class SelectionConfig(Table):
 
 class OutputConfig(Table):
     """margin: of the kept crop around the face box, as a share of its size on each side.
-    embeddings: also write each shot's embedding, a biometric template, into shots.jsonl."""
+    embeddings: also write each shot's embedding, a biometric template, into shots.jsonl.
+    keep_candidates: also store the chips of all scored faces, kept or not, in candidates.zip."""
 
     margin: float = Field(0.4, ge=0, le=3)
     jpeg_quality: int = Field(95, ge=1, le=100)
     embeddings: bool = False
+    keep_candidates: bool = False
 
 
 class Config(Table):

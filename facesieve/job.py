@@ -28,6 +28,7 @@ from .stream.errors import (
 )
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
+from .stream.sinks.candidates import CandidateArchive
 from .stream.sinks.folder import FolderSink
 from .stream.types import BestShot, Quality, TrackResult, TrackSummary
 
@@ -147,10 +148,19 @@ def _run_one(
     with closing(_open(outcome.spec, config)) as source:
         built, duration_s = make(), source.duration_s
         sink = FolderSink(outcome.out, overwrite=overwrite, jpeg_quality=config.output.jpeg_quality)
-        with closing(sink):
+        with closing(sink), ExitStack() as stack:
+            archive = (
+                stack.enter_context(
+                    CandidateArchive(outcome.out, min_gap_s=config.selection.min_gap_ms / 1000)
+                )
+                if config.output.keep_candidates
+                else None
+            )
             watch(outcome.spec, source, progress)
             try:
-                for result in built.pipeline.run(source, progress=progress, stop=stop.is_set):
+                for result in built.pipeline.run(
+                    source, progress=progress, stop=stop.is_set, candidates=archive
+                ):
                     sink.write(result)
                     outcome.rows.append(Row.of(result))
                     on_result(outcome.spec, result)
@@ -158,6 +168,8 @@ def _run_one(
                 raise
             except FacesieveError as error:
                 outcome.error = error
+            if archive is not None:
+                archive.finish()
             outcome.damage, outcome.interrupted = source.damage, stop.is_set()
             elapsed_s = time.perf_counter() - started
             outcome.report = sink.finish(

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from .align import align
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
-from .ports import Detector, FrameSource, QualityScorer, Selector, Tracker
+from .observed import Observed
+from .ports import CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
 from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
 
 Gate = Callable[[Detections, int, int], Sequence[Rejection | None]]
@@ -75,16 +76,20 @@ class Pipeline:
         *,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
+        candidates: CandidateSink | None = None,
     ) -> Iterator[TrackResult]:
         """Terminal events in the order in which tracks end, each track exactly once.
 
         The same source and parts give the same events whatever the thread timing. stop: asked at every
         detection; when true, all tracks end with SHUTDOWN. On an error the live tracks are still ended and
-        yielded, then the error is raised; closing the generator early drops them.
+        yielded, then the error is raised; closing the generator early drops them. candidates: gets every
+        scored crop as well, and every track's end before it is yielded.
         """
         progress = progress if progress is not None else Progress()
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
         tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
+        if candidates is not None:
+            selector = Observed(selector, candidates)
         cuts = SceneCuts() if self._scene_cuts and not source.stills else None
         why = TrackEnd.END_OF_SOURCE
         try:

@@ -108,14 +108,24 @@ class QualityScorer(Protocol):
 class Selector(Protocol):
     """Keeps the best shots of each track of one source."""
 
-    def offer(self, crop: Crop, quality: Quality) -> None:
-        """A scored candidate."""
+    def offer(self, crop: Crop, quality: Quality) -> Rejection | None:
+        """A scored candidate; why it is refused at once, None while it may still be kept."""
 
     def reject(self, track: int, pts_s: float, reason: Rejection) -> None:
         """A detection of the track that a gate refused before it was scored."""
 
     def end(self, track: int, why: TrackEnd) -> TrackResult | None:
         """The track's terminal event; None if the track was never offered or rejected anything."""
+
+
+class CandidateSink(Protocol):
+    """Takes every scored candidate of one source, kept or not."""
+
+    def offer(self, crop: Crop, quality: Quality, refused: Rejection | None) -> None:
+        """A scored candidate; refused: why the selector refused it at once, else None."""
+
+    def settle(self, result: TrackResult) -> None:
+        """The track has ended: which of its candidates were kept."""
 
 
 class Sink(Protocol):
@@ -149,6 +159,7 @@ class Closing:
 
 __all__ = [
     "BestShot",
+    "CandidateSink",
     "Clock",
     "Closing",
     "Detector",

@@ -157,8 +157,10 @@ class TopKSelector:
         """Crops in memory now, of all live tracks: at most 3·top_k − 2 each."""
         return sum(len(track.candidates) for track in self._tracks.values())
 
-    def offer(self, crop: Crop, quality: Quality) -> None:
-        """A scored candidate; ConfigError when min_sharpness is set and the scorer does not measure it.
+    def offer(self, crop: Crop, quality: Quality) -> Rejection | None:
+        """A scored candidate, and why it is refused, if it is.
+
+        ConfigError when min_sharpness is set and the scorer does not measure it.
 
         Refused, besides by the settings' tests: a score that is not finite, as LOW_SCORE.
         """
@@ -170,6 +172,7 @@ class TopKSelector:
             track.refused[refused] += 1
         else:
             track.candidates.add(Candidate(crop, quality, round(crop.pts_s * TICKS_PER_S)))
+        return refused
 
     def reject(self, track: int, pts_s: float, reason: Rejection) -> None:
         """A detection of the track that a gate refused before it was scored."""

@@ -14,12 +14,16 @@ import numpy as np
 from ..errors import OutputExists, OutputUnwritable
 from ..ports import Closing
 from ..types import U8, BestShot, TrackResult
+from .candidates import CANDIDATES
 from .files import FOLDER_MODE, PART, LineFile, is_locked, make_folder, naming, write_whole
 from .records import printable, records, shot_files
 from .report import render_report
 
 SHOTS, TRACKS, RUN, REPORT, IMAGES = "shots.jsonl", "tracks.jsonl", "run.json", "report.html", "shots"
-_FILES = tuple(name + end for name in (SHOTS, TRACKS, RUN, REPORT) for end in ("", PART))
+VALIDATION = ("validation.json", "validation.html")
+"""What `facesieve validate` adds to a run's folder."""
+_NAMES = (SHOTS, TRACKS, RUN, REPORT, CANDIDATES, *VALIDATION)
+_FILES = tuple(name + end for name in _NAMES for end in ("", PART))
 _TRACK_FOLDER = re.compile(r"\d+")
 _IMAGE = re.compile(r"\d+(\.jpg|_chip\.png)(\.part)?")
 _MARK = b"facesieve"

@@ -18,7 +18,7 @@ Pixels = tuple[float, float]
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """Fields that a later facesieve of the same schema version adds are passed over when reading."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False, extra="ignore")
@@ -29,10 +29,10 @@ class _Record(BaseModel):
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
-_R = TypeVar("_R", bound=_Record)
+_R = TypeVar("_R", bound=Record)
 
 
-class ShotRecord(_Record):
+class ShotRecord(Record):
     """A kept shot. Paths are relative to the folder of results and use /."""
 
     format: Literal["facesieve.shot/1"] = Field(alias="schema")
@@ -73,7 +73,7 @@ class Timeline(BaseModel):
     rejected: tuple[str | None, ...]
 
 
-class TrackRecord(_Record):
+class TrackRecord(Record):
     """A track's whole life; kept + sum(rejected) = frames_seen."""
 
     format: Literal["facesieve.track/1"] = Field(alias="schema")
