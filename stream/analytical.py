@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -66,45 +67,53 @@ class AnalyticalScorer(Closing):
         """One Quality a crop, in order; [] for []."""
         if not crops:
             return []
-        columns = components(crops)
-        values = np.stack([columns[part] for part in EXPONENTS], 1)
-        scores = np.exp(np.log(np.maximum(values, _FLOOR)) @ np.array(list(EXPONENTS.values())))
-        return [
-            Quality(
-                score=float(score),
-                model=self.name,
-                components=MappingProxyType(dict(zip(EXPONENTS, row, strict=True))),
-            )
-            for score, row in zip(scores, values.tolist(), strict=True)
-        ]
+        return [self._quality(dict(zip(EXPONENTS, row, strict=True))) for row in _measured(crops)]
+
+    def _quality(self, parts: dict[str, float]) -> Quality:
+        logs = (weight * math.log(max(parts[name], _FLOOR)) for name, weight in EXPONENTS.items())
+        return Quality(score=math.exp(sum(logs)), model=self.name, components=MappingProxyType(parts))
 
 
 def components(crops: Sequence[Crop]) -> dict[str, npt.NDArray[np.float64]]:
     """The parts of the score, by name: (n,) float64 in [0, 1] each, for n ≥ 1 crops."""
-    eyes = np.array([crop.eye_distance_px for crop in crops], np.float64)
-    lumas = [cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY) for crop in crops]
-    angles = np.radians(head_pose(np.stack([crop.landmarks for crop in crops])))
-    facing = np.where(np.isfinite(angles), np.cos(angles), 0.0).clip(0) ** 2
-    detail = np.array([_detail(luma) for luma in lumas])
-    return {
-        "sharpness": detail / (detail + HALF_SHARPNESS),
-        "size": 1 - np.exp(-eyes / SIZE_PX),
-        "pose": facing.prod(1),
-        "exposure": np.array([_exposure(luma[_FACE]) for luma in lumas]),
-        "truncation": 1 - np.array([crop.truncated for crop in crops], np.float64),
-        "detection": np.array([crop.detection_score for crop in crops], np.float64).clip(0, 1),
-    }
+    columns = np.array(_measured(crops), np.float64).T
+    return dict(zip(EXPONENTS, columns, strict=True))
+
+
+def _measured(crops: Sequence[Crop]) -> list[tuple[float, ...]]:
+    """The parts of each crop, in the order of EXPONENTS."""
+    poses = np.radians(head_pose(np.stack([crop.landmarks for crop in crops]))).tolist()
+    rows: list[tuple[float, ...]] = []
+    for crop, angles in zip(crops, poses, strict=True):
+        luma = np.asarray(cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY), np.uint8)
+        detail = _detail(luma)
+        rows.append(
+            (
+                detail / (detail + HALF_SHARPNESS),
+                1 - math.exp(-crop.eye_distance_px / SIZE_PX),
+                math.prod(_facing(angle) for angle in angles),
+                _exposure(luma[_FACE]),
+                1 - crop.truncated,
+                min(max(crop.detection_score, 0.0), 1.0),
+            )
+        )
+    return rows
+
+
+def _facing(radians: float) -> float:
+    return max(math.cos(radians), 0.0) ** 2 if math.isfinite(radians) else 0.0
 
 
 def _detail(luma: U8) -> float:
     """Mean absolute difference of a chip (112, 112) from its 3×3 mean, in grey levels, over face and eyes."""
     levels = luma.astype(np.float32)
     detail = cv2.absdiff(levels, cv2.blur(levels, (3, 3)))
-    return min(float(detail[_FACE].mean()), float(detail[_EYES].mean()) / _EYES_TO_FACE)
+    return min(cv2.mean(detail[_FACE])[0], cv2.mean(detail[_EYES])[0] / _EYES_TO_FACE)
 
 
 def _exposure(face: U8) -> float:
-    shares = np.bincount(face.ravel(), minlength=256) / face.size
-    used = shares[shares > 0]
-    bits = float(-(used * np.log2(used)).sum())
-    return max(0.0, bits / 8 * (1 - float(shares[:26].sum()) - float(shares[247:].sum())))
+    counts = np.bincount(face.ravel(), minlength=256)
+    clipped = int(counts[:26].sum()) + int(counts[247:].sum())
+    used = counts[counts > 0]
+    bits = math.log2(face.size) - float(used @ np.log2(used)) / face.size
+    return max(0.0, bits / 8 * (1 - clipped / face.size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,8 @@ x and y are the mean of near-frontal LFW faces. The nose's height over the plane
 at an eye distance of 63), is the one under which turned LFW faces come nearest to a scaled orthographic
 picture of one rigid head; nose protrusions of 27–36 mm are what common head models hold.
 """
-_FIT = np.linalg.pinv(FACE_POINTS - FACE_POINTS.mean(0))
+_FIT: list[list[float]] = np.linalg.pinv(FACE_POINTS - FACE_POINTS.mean(0)).tolist()
+_NO_POSE = (math.nan, math.nan, math.nan)
 
 
 def head_pose(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -29,21 +32,35 @@ def head_pose(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     nose up. roll in (−180, 180]: positive with the right eye of the image lower. Proxies: a person's own
     proportions and the detector's idea of a mouth corner move pitch by some 10°, yaw by less.
     """
-    points = landmarks.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        centred = points - points.mean(1, keepdims=True)
-        across, along = np.moveaxis(_FIT @ (centred / np.abs(centred).max((1, 2), keepdims=True)), 2, 0)
-        aa, bb, ab = (across**2).sum(1), (along**2).sum(1), (across * along).sum(1)
-        root = np.sqrt(np.maximum(aa * bb - ab**2, 0.0))
-        flat = root <= 1e-9 * (aa + bb)
-        right = _unit((bb + root)[:, None] * across - ab[:, None] * along)
-        down = _unit((aa + root)[:, None] * along - ab[:, None] * across)
-        near = np.cross(right, down)
-        yaw = np.arcsin(np.clip(-near[:, 0], -1, 1))
-        pitch = np.arctan2(near[:, 1], near[:, 2])
-        roll = np.arctan2(down[:, 0], right[:, 0])
-    return np.where(flat[:, None], np.nan, np.degrees(np.stack([yaw, pitch, roll], 1)))
+    # Plain numbers: a frame shows a few faces, and arrays of five points cost ten times as much.
+    poses = [_pose(face) for face in landmarks.tolist()]
+    return np.degrees(np.array(poses, np.float64).reshape(-1, 3))
 
 
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(rows / np.sqrt((rows**2).sum(1, keepdims=True)))
+def _pose(points: list[list[float]]) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of one face in radians."""
+    mean_x, mean_y = sum(x for x, _ in points) / 5, sum(y for _, y in points) / 5
+    xs, ys = [x - mean_x for x, _ in points], [y - mean_y for _, y in points]
+    spread = sum(map(abs, xs)) + sum(map(abs, ys))
+    if not 0 < spread < math.inf:
+        return _NO_POSE
+    across = [_dot(row, xs) / spread for row in _FIT]
+    along = [_dot(row, ys) / spread for row in _FIT]
+    aa, bb, ab = _dot(across, across), _dot(along, along), _dot(across, along)
+    root = math.sqrt(max(aa * bb - ab**2, 0.0))
+    if root <= 1e-9 * (aa + bb):
+        return _NO_POSE
+    rx, ry, rz = _unit([(bb + root) * a - ab * b for a, b in zip(across, along, strict=True)])
+    dx, dy, dz = _unit([(aa + root) * b - ab * a for a, b in zip(across, along, strict=True)])
+    near_x, near_y, near_z = ry * dz - rz * dy, rz * dx - rx * dz, rx * dy - ry * dx
+    yaw = math.asin(min(max(-near_x, -1.0), 1.0))
+    return yaw, math.atan2(near_y, near_z), math.atan2(dx, rx)
+
+
+def _dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def _unit(vector: list[float]) -> list[float]:
+    length = math.sqrt(_dot(vector, vector))
+    return [v / length for v in vector]

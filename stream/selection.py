@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from .candidates import TICKS_PER_S, Candidate, Candidates, Timeline
 from .errors import ConfigError
@@ -92,31 +90,37 @@ def gate(detections: Detections, width: int, height: int, *, selection: Selectio
     In this order: TRUNCATED when the box or landmarks are not finite, SMALL, TRUNCATED, POSE (also when the
     landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits a Pipeline.
     """
-    finite = np.asarray(np.isfinite(detections.boxes).all(1) & np.isfinite(detections.landmarks).all((1, 2)))
-    boxes = np.where(finite[:, None], detections.boxes.astype(np.float64), 0.0)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    small = sides.min(1, initial=np.inf) < max(selection.min_face_px, 1e-6)
-    shown = np.clip(np.minimum(boxes[:, 2:], (width, height)) - np.maximum(boxes[:, :2], 0), 0, None).prod(1)
-    outside = shown < (1 - selection.max_truncated) * sides.prod(1)
-    turned = _is_turned(detections, selection)
-    reasons: list[Rejection | None] = []
-    for known, little, cut, away in zip(finite, small, outside, turned, strict=True):
-        if not known or (cut and not little):
-            reasons.append(Rejection.TRUNCATED)
-        elif little:
-            reasons.append(Rejection.SMALL)
-        else:
-            reasons.append(Rejection.POSE if away else None)
-    return reasons
+    return [
+        _refused(box, points, pose, width, height, selection)
+        for box, points, pose in zip(
+            detections.boxes.tolist(),
+            detections.landmarks.tolist(),
+            head_pose(detections.landmarks).tolist(),
+            strict=True,
+        )
+    ]
 
 
-def _is_turned(detections: Detections, selection: Selection) -> npt.NDArray[np.bool_]:
+def _refused(
+    box: list[float],
+    points: list[list[float]],
+    pose: list[float],
+    width: int,
+    height: int,
+    selection: Selection,
+) -> Rejection | None:
+    if not all(map(math.isfinite, itertools.chain(box, *points))):
+        return Rejection.TRUNCATED
+    x0, y0, x1, y1 = box
+    if min(x1 - x0, y1 - y0) < max(selection.min_face_px, 1e-6):
+        return Rejection.SMALL
+    shown = max(min(x1, width) - max(x0, 0), 0) * max(min(y1, height) - max(y0, 0), 0)
+    if shown < (1 - selection.max_truncated) * (x1 - x0) * (y1 - y0):
+        return Rejection.TRUNCATED
     limits = (selection.max_yaw_deg, selection.max_pitch_deg, selection.max_roll_deg)
-    if limits == (None, None, None):
-        return np.zeros(len(detections), np.bool_)
-    angles = head_pose(detections.landmarks)
-    within = np.abs(angles) <= [math.inf if limit is None else limit for limit in limits]
-    return np.asarray(~within.all(1), np.bool_)
+    # Compared so that the NaN of a face without a pose is beyond every limit.
+    within = (limit is None or abs(angle) <= limit for angle, limit in zip(pose, limits, strict=True))
+    return None if all(within) else Rejection.POSE
 
 
 @dataclass(slots=True)

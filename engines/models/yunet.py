@@ -59,9 +59,13 @@ def decode(outputs: Arrays, width: int, min_score: float) -> Candidates:
 
 
 def _level(outputs: Arrays, stride: int, width: int, min_score: float) -> Candidates:
-    face = np.clip(outputs[f"cls_{stride}"][0, :, 0], 0, 1) * np.clip(outputs[f"obj_{stride}"][0, :, 0], 0, 1)
-    scores = np.sqrt(face)
-    cells = np.flatnonzero(scores >= min_score)
+    # Few of the cells hold a face: a product of two probabilities reaches no score² unless both do.
+    face, here = outputs[f"cls_{stride}"].ravel(), outputs[f"obj_{stride}"].ravel()
+    cells = np.flatnonzero((face >= min_score**2) & (here >= min_score**2))
+    scores = np.sqrt(np.clip(face[cells], 0, 1) * np.clip(here[cells], 0, 1))
+    cells, scores = cells[scores >= min_score], scores[scores >= min_score]
+    if not len(cells):
+        return _NOTHING
     row, column = np.divmod(cells, width // stride)
     corner = np.stack([column, row], 1).astype(np.float32)
     box = outputs[f"bbox_{stride}"][0, cells]
@@ -69,6 +73,9 @@ def _level(outputs: Arrays, stride: int, width: int, min_score: float) -> Candid
     points = corner[:, None] + outputs[f"kps_{stride}"][0, cells].reshape(-1, 5, 2)
     return Candidates(
         np.concatenate([centre - size / 2, centre + size / 2], 1) * np.float32(stride),
-        scores[cells],
+        scores,
         points * np.float32(stride),
     )
+
+
+_NOTHING = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))

@@ -33,9 +33,9 @@ _CHROMA_PX = (
     4  # the coarsest subsampling. swscale stretches the chroma of odd sizes; whole samples it does not
 )
 _ALIGN_PX = 16  # windows start on multiples: whole chroma samples of any format
-_BUCKET_PX = 64  # windows have few sizes, so that swscale's tables are seldom made anew (0.1 ms)
+_BUCKET_PX = 32  # windows have few sizes, so that swscale's tables are seldom made anew (0.1 ms)
 _KEPT_SCALERS = 8
-_KEPT_WINDOWS = 32
+_KEPT_WINDOWS = 64
 _HD_WIDTH, _HD_HEIGHT = 1280, 720  # as players do: untagged video this wide or high is BT.709, else BT.601
 _UNTAGGED = (2, 3)  # AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_RESERVED
 
