@@ -1,0 +1,1 @@
+"""Offline evaluation: published data sets, recognisers as judges, figures, plots and one page."""
