@@ -21,6 +21,7 @@ import onnxruntime
 from facesieve.fiqa.edc import discard_at, error_versus_discard, partial_auc, unit, verification
 from facesieve.fiqa.embedders import DlibOnChips, MobileFaceNetFoamliu
 from facesieve.fiqa.faces import Faces, aligned_chips, read_faces
+from facesieve.fiqa.lightqnet import LightQNet
 from facesieve.fiqa.selection import (
     Interval,
     oracle_quality,
@@ -34,6 +35,7 @@ from facesieve.stream.types import F32, U8
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FACESIEVE_SHARED", ROOT.parent / "shared"))
 STUDENT = ROOT / "engines" / "zoo" / "weights" / "facesieve-t.onnx"
+LIGHTQNET = Path("models") / "lightqnet-dm100.pb"
 DLIB = ROOT / "checkpoints" / "dlib_face_recognition_resnet_model_v1.dat"
 
 
@@ -41,17 +43,6 @@ def laplacian(chips: U8) -> F32:
     """(n,) variance of the Laplacian of the grey chip."""
     grey = [cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY) for chip in chips]
     return np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in grey], np.float32)
-
-
-def lightqnet(chips: U8, weights: Path) -> F32:
-    """(n,) scores of LightQNet dm100 (Chen et al. 2021)."""
-    network = cv2.dnn.readNetFromTensorflow(str(weights))
-    scores = []
-    for chip in chips:
-        blob = cv2.dnn.blobFromImage(cv2.resize(chip, (96, 96)), 1 / 128, (96, 96), (128, 128, 128))
-        network.setInput(blob)
-        scores.append(float(network.forward().ravel()[0]))
-    return np.array(scores, np.float32)
 
 
 def run_student(path: Path, chips: U8, eyes_px: F32, batch: int = 64) -> tuple[F32, F32]:
@@ -138,7 +129,7 @@ def main() -> None:
     methods: dict[str, F32] = {
         "random": np.random.default_rng(0).random(len(faces)).astype(np.float32),
         "Laplacian variance": laplacian(chips),
-        "LightQNet": lightqnet(chips, SHARED / "models" / "lightqnet-dm100.pb"),
+        "LightQNet": LightQNet(SHARED / LIGHTQNET).score(chips),
         "facesieve-t": quality,
     }
     if faces.heights_px is not None:

@@ -1,4 +1,4 @@
-"""python -m facesieve.fiqa.student STAGE RECIPE: prepare, embed, train, release."""
+"""python -m facesieve.fiqa.student STAGE RECIPE: prepare, embed, labels, freeze, train, release."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from ...stream.errors import FacesieveError
 from ..embedders import DlibOnChips, MobileFaceNetFoamliu
+from ..lightqnet import LightQNet
 from . import stages
 from .recipe import read_recipe
 from .train import Trainer, averaged_network
@@ -23,14 +24,14 @@ NOTES = {
     "licence": {
         "weights": "Apache-2.0",
         "start": "dlib_face_recognition_resnet_model_v1 (Davis E. King, CC0)",
-        "teachers": {"foamliu MobileFaceNet": "Apache-2.0", "dlib ResNet": "CC0"},
+        "teachers": {"foamliu MobileFaceNet": "Apache-2.0", "dlib ResNet": "CC0", "LightQNet dm100": "MIT"},
     },
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m facesieve.fiqa.student", description=__doc__)
-    parser.add_argument("stage", choices=["prepare", "embed", "train", "release"])
+    parser.add_argument("stage", choices=["prepare", "embed", "labels", "freeze", "train", "release"])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument(
@@ -39,10 +40,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("checkpoints/student/data"))
     parser.add_argument("--out", type=Path, default=Path("checkpoints/student/run"))
     parser.add_argument("--weights", type=Path, default=Path("engines/zoo/weights/facesieve-t.onnx"))
-    parser.add_argument("--recogniser", choices=["foamliu", "dlib"], default="foamliu")
+    parser.add_argument("--recogniser", choices=["foamliu", "dlib", "lightqnet"], default="foamliu")
     parser.add_argument("--minutes", type=float, default=np.inf, help="stop training after so long")
+    parser.add_argument("--labels", type=Path, default=Path("fiqa/labels/facesieve-t.npz"))
     parser.add_argument("--first", type=Path, help="state dict to start training from")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     try:
@@ -60,24 +62,33 @@ def run(arguments: argparse.Namespace) -> None:
         stages.prepare(recipe, arguments.shared, arguments.data)
         return
     if arguments.stage == "embed":
-        weights = arguments.shared / "models" / "mobilefacenet_foamliu.onnx"
-        foamliu = arguments.recogniser == "foamliu"
-        stages.embed(
-            MobileFaceNetFoamliu(weights, precision="bf16") if foamliu else DlibOnChips(arguments.dlib),
-            arguments.data,
-        )
+        models = arguments.shared / "models"
+        match arguments.recogniser:
+            case "foamliu":
+                foamliu = MobileFaceNetFoamliu(models / "mobilefacenet_foamliu.onnx", precision="bf16")
+                stages.embed(foamliu, arguments.data)
+            case "dlib":
+                stages.embed(DlibOnChips(arguments.dlib), arguments.data)
+            case _:
+                stages.score_peer(LightQNet(models / "lightqnet-dm100.pb"), arguments.data)
         return
     material = stages.read_material(recipe, arguments.data)
-    if arguments.stage == "train":
+    student = stages.start(recipe, material, arguments.dlib)
+    if arguments.first is not None:
+        student.load_state_dict(torch.load(arguments.first, weights_only=True))
+    if arguments.stage == "labels":
+        stages.save_labels(recipe, material, arguments.data, arguments.labels)
+    elif arguments.stage == "freeze":
+        stages.freeze(student, recipe, material, arguments.data)
+    elif arguments.stage == "train":
         until = time.monotonic() + 60 * arguments.minutes
-        student = stages.train(recipe, material, arguments.dlib, arguments.out, until, arguments.first)
+        student = stages.train(recipe, material, student, arguments.data, arguments.out, until)
         figures, _ = stages.examine(student, material)
         (arguments.out / "holdout.json").write_text(json.dumps(figures, indent=1) + "\n")
-        return
-    lesson = stages.make_lesson(recipe, material)
-    student = stages.start(recipe, material, arguments.dlib)
-    student = averaged_network(Trainer(student, lesson, recipe.training, arguments.out))
-    stages.release(student, recipe, material, arguments.weights, NOTES)
+    else:
+        lesson = stages.make_lesson(recipe, material, arguments.data)
+        student = averaged_network(Trainer(student, lesson, recipe.training, arguments.out))
+        stages.release(student, recipe, material, arguments.weights, NOTES)
 
 
 if __name__ == "__main__":

@@ -52,12 +52,18 @@ def outcome(embeddings: F32, mirrored: F32, versions: Versions) -> Outcome:
     return Outcome(mates, source.astype(np.float32), mirror.astype(np.float32))
 
 
-def quality_labels(outcomes: Sequence[Outcome], mirror_share: float = 0.0) -> tuple[F32, F32]:
+def quality_labels(
+    outcomes: Sequence[Outcome],
+    mirror_share: float = 0.0,
+    peer: F32 | None = None,
+    peer_share: float = 0.0,
+) -> tuple[F32, F32]:
     """(n,) labels of mean 0 and deviation 1, and (n,) weights in (0, 1].
 
     People with a single image have no mates: their label is what similarity to the source and to the mirror
     image predict of it (least squares over everyone else), at a quarter of the weight. mirror_share mixes the
-    mirror similarity into the label: FaceQAN's symmetry term, which sees pose.
+    mirror similarity into the label: FaceQAN's symmetry term, which sees pose. peer_share mixes in the
+    log-odds of another quality network's scores `peer` (n,) in [0, 1], which has seen far more people.
     """
     columns, known = [], ~np.isnan(outcomes[0].mates)
     for each in outcomes:
@@ -65,7 +71,11 @@ def quality_labels(outcomes: Sequence[Outcome], mirror_share: float = 0.0) -> tu
         fit, *_ = np.linalg.lstsq(terms[known], each.mates[known], rcond=None)
         label = _standard(np.where(known, each.mates, terms @ fit))
         columns.append((1 - mirror_share) * label + mirror_share * _standard(each.mirror))
-    return _standard(np.mean(columns, axis=0)), np.where(known, 1.0, 0.25).astype(np.float32)
+    mixed = _standard(np.mean(columns, axis=0))
+    if peer is not None and peer_share:
+        clipped = np.clip(peer.astype(np.float64), 1e-4, 1 - 1e-4)
+        mixed = (1 - peer_share) * mixed + peer_share * _standard(np.log(clipped / (1 - clipped)))
+    return _standard(mixed), np.where(known, 1.0, 0.25).astype(np.float32)
 
 
 def held_out(versions: Versions, every: int = 6) -> NDArray[np.bool_]:

@@ -64,17 +64,20 @@ class Student(nn.Module):
             if self.trunk.width == dlib.trunk.width and len(kept) > at - LEVELS[-1][1]:
                 self.fc.weight.copy_(dlib.fc.weight)
 
-    def features(self, pixels: Tensor, frozen: int = 0) -> tuple[Tensor, Tensor]:
-        """(n, 3, 112, 112) 0..255 → (n, 128) embedding before scaling, (n, f) means of every level.
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, 112, 112) 0..255 → (n, 128) embedding before scaling, (n, f) means of every level."""
+        return self.tail(*self.body(pixels, 0), 0)
 
-        frozen: so many blocks, and the stem, get no gradient.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            x = self.chip((pixels - self.mean) / 256.0)
-            x = functional.max_pool2d(functional.relu(self.trunk.stem(x)), 3, 2)
-            x, means = self._blocks(x, 0, frozen)
-        x, more = self._blocks(x, frozen, len(self.trunk.blocks))
-        means += more
+    def body(self, pixels: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
+        """The stem and the first so many blocks: their map and the means of the levels that end in them."""
+        x = self.chip((pixels - self.mean) / 256.0)
+        x = functional.max_pool2d(functional.relu(self.trunk.stem(x)), 3, 2)
+        return self._blocks(x, 0, blocks)
+
+    def tail(self, x: Tensor, means: list[Tensor], blocks: int) -> tuple[Tensor, Tensor]:
+        """What `body` left to do: embedding before scaling, means of every level."""
+        x, more = self._blocks(x, blocks, len(self.trunk.blocks))
+        means = [*means, *more]
         return self.fc(means[-1]), torch.cat(means, dim=1)
 
     def _blocks(self, x: Tensor, first: int, last: int) -> tuple[Tensor, list[Tensor]]:

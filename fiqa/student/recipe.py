@@ -33,10 +33,12 @@ class Network(Part):
 
 
 class Labels(Part):
-    """mirror_share: of the mirror similarity in the label, in [0, 1]. recognisers: whose outcomes count."""
+    """mirror_share: of the mirror similarity in the label, in [0, 1]. recognisers: whose outcomes count.
+    lightqnet_share: of LightQNet's scores in the label, in [0, 1]."""
 
     mirror_share: float = 0.2
     recognisers: tuple[str, ...] = ("foamliu", "dlib")
+    lightqnet_share: float = 0.35
 
 
 class Training(Part):
@@ -44,7 +46,8 @@ class Training(Part):
     target is that of the undamaged source. jitter: share of the chip by which its framing is moved each
     step."""
 
-    frozen: int = 7
+    frozen: int = 9
+    cached: bool = True
     epochs: float = 4.0
     groups: int = 32
     trunk_rate: float = 1e-4

@@ -1,7 +1,7 @@
-"""The four stages that make facesieve-t, each leaving files that the next one reads.
+"""The stages that make facesieve-t, each leaving files that the next one reads.
 
 prepare  shared data → chips.npy, versions.npz
-embed    chips → one npy of unit embeddings (2, n, d) a recogniser: chips and their mirror images
+embed    chips → one npy of unit embeddings (2, n, d) a recogniser: chips and their mirror images; scores
 train    → checkpoint.pt, log.csv, holdout.json
 release  → facesieve-t.onnx and facesieve-t.json
 """
@@ -23,6 +23,7 @@ from ...stream.types import F32
 from ..calibration import Calibration, fit_calibration
 from ..edc import verification
 from ..embedders import Embedder
+from ..lightqnet import LightQNet
 from .dataset import Versions, build_versions, read_versions
 from .dlib_resnet import load_dlib
 from .export import export_student
@@ -30,7 +31,7 @@ from .holdout import Holdout, make_holdout
 from .labels import Outcome, held_out, outcome, quality_labels
 from .network import Student
 from .recipe import Recipe
-from .train import Lesson, Trainer, averaged_network
+from .train import Lesson, Trainer, averaged_network, mirrored_at_random, reframe
 
 UNKNOWN_EYES_PX = 36.0
 """Eye distance of a source that came as a chip: its original size is not known."""
@@ -68,6 +69,13 @@ def embed(embedder: Embedder, out: Path, batch: int = 256) -> None:
     partial.replace(out / f"{embedder.name}.npy")
 
 
+def score_peer(peer: LightQNet, out: Path, batch: int = 256) -> None:
+    """Writes out/lightqnet.npy."""
+    chips = read_versions(out).chips
+    parts = [peer.score(np.asarray(chips[start : start + batch])) for start in range(0, len(chips), batch)]
+    np.save(out / "lightqnet.npy", np.concatenate(parts))
+
+
 def read_material(recipe: Recipe, out: Path) -> Material:
     """What prepare and embed wrote."""
     versions = read_versions(out)
@@ -90,12 +98,15 @@ def outcomes(material: Material) -> dict[str, Outcome]:
     }
 
 
-def make_lesson(recipe: Recipe, material: Material) -> Lesson:
+def make_lesson(recipe: Recipe, material: Material, out: Path) -> Lesson:
     """Labels, teacher and rows of a recipe; held-out people are left out."""
     versions = material.versions
     each = outcomes(material)
     labels, weights = quality_labels(
-        [each[name] for name in recipe.labels.recognisers], recipe.labels.mirror_share
+        [each[name] for name in recipe.labels.recognisers],
+        recipe.labels.mirror_share,
+        np.load(out / "lightqnet.npy") if recipe.labels.lightqnet_share else None,
+        recipe.labels.lightqnet_share,
     )
     teacher = centred(material.embeddings["dlib"].astype(np.float32).mean(axis=0), material)
     clean = np.flatnonzero(versions.version == 0)[versions.source]
@@ -104,6 +115,8 @@ def make_lesson(recipe: Recipe, material: Material) -> Lesson:
     return Lesson(
         versions,
         np.flatnonzero(~material.held),
+        np.load(out / "maps.npy", mmap_mode="r") if recipe.training.cached else None,
+        np.load(out / "means.npy") if recipe.training.cached else None,
         labels,
         weights,
         teacher,
@@ -112,9 +125,54 @@ def make_lesson(recipe: Recipe, material: Material) -> Lesson:
     )
 
 
+def save_labels(recipe: Recipe, material: Material, data: Path, path: Path) -> None:
+    """Writes labels and what they are made of as float16, row for row as the recipe's chips are made: sources
+    in the order of the folders' tables, versions within a source."""
+    lesson, each = make_lesson(recipe, material, data), outcomes(material)
+    parts = {
+        f"{name}_{term}": getattr(result, term).astype(np.float16)
+        for name, result in each.items()
+        for term in ("mates", "source", "mirror")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        label=lesson.labels.astype(np.float16),
+        weight=lesson.weights.astype(np.float16),
+        eyes_px=material.versions.eyes_px.astype(np.float16),
+        lightqnet=np.load(data / "lightqnet.npy").astype(np.float16),
+        held_out=material.held,
+        **parts,
+    )
+
+
 def known_eyes(versions: Versions) -> F32:
     """(n,) eye distances px, UNKNOWN_EYES_PX where unknown."""
     return np.nan_to_num(versions.eyes_px, nan=UNKNOWN_EYES_PX).astype(np.float32)
+
+
+def freeze(student: Student, recipe: Recipe, material: Material, out: Path) -> None:
+    """Writes maps.npy and means.npy: what the frozen blocks make of every chip, each chip mirrored or not at
+    random and each batch in its own framing."""
+    blocks, count = recipe.training.frozen, len(material.versions.chips)
+    student = student.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    partial = out / "maps.part.npy"
+    maps = np.lib.format.open_memmap(partial, "w+", np.uint16, (count, 8, 8, 128))
+    means = []
+    generator = np.random.default_rng(recipe.training.seed)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for begin in range(0, count, 64):
+            chips = torch.from_numpy(np.asarray(material.versions.chips[begin : begin + 64]))
+            pixels = mirrored_at_random(chips, generator)
+            reframe(student, generator, recipe.training.jitter)
+            x, levels = student.body(pixels, blocks)
+            x = x.to(torch.bfloat16).permute(0, 2, 3, 1).contiguous()
+            maps[begin : begin + 64] = x.view(torch.uint16).numpy()
+            means.append(torch.cat([level.float() for level in levels], dim=1).numpy())
+    reframe(student, generator, 0.0)
+    maps.flush()
+    np.save(out / "means.npy", np.concatenate(means))
+    partial.replace(out / "maps.npy")
 
 
 def centred(embeddings: F32, material: Material) -> F32:
@@ -132,22 +190,16 @@ def start(recipe: Recipe, material: Material, dlib: Path) -> Student:
     with torch.inference_mode():
         chips = torch.from_numpy(np.asarray(material.versions.chips[clean]))
         pixels = chips.permute(0, 3, 1, 2).float()
-        raw = [teacher(student.chip(part)) for part in torch.split(pixels, 64)]  # type: ignore[no-untyped-call]
+        raw = [teacher(student.chip(part)) for part in torch.split(pixels, 64)]
     student.start_from(teacher, torch.cat(raw).mean(dim=0))
     return student
 
 
 def train(
-    recipe: Recipe, material: Material, dlib: Path, out: Path, until: float, first: Path | None = None
+    recipe: Recipe, material: Material, student: Student, data: Path, out: Path, until: float
 ) -> Student:
-    """Trains (or goes on training) to the recipe's end or the monotonic time `until`, s.
-
-    first: state dict to start from instead of dlib's weights and a random head.
-    """
-    student = start(recipe, material, dlib)
-    if first is not None:
-        student.load_state_dict(torch.load(first, weights_only=True))
-    trainer = Trainer(student, make_lesson(recipe, material), recipe.training, out)
+    """Trains (or goes on training) to the recipe's end or the monotonic time `until`, s."""
+    trainer = Trainer(student, make_lesson(recipe, material, data), recipe.training, out)
     trainer.run(until)
     return averaged_network(trainer)
 

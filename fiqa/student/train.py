@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...stream.types import F32, U8
+from ...stream.types import F32
 from . import losses
 from .dataset import Versions
 from .network import Student
@@ -33,12 +34,16 @@ GROUP = 4
 class Lesson:
     """Everything the loop reads, row for row.
 
-    rows: the chips to train on. labels, weights: (n,). teacher: (n, 128) unit, what the embedding should be.
+    rows: the chips to train on. maps: (n, 8, 8, 128) bfloat16 as uint16 and means: (n, 96) float32, what the
+    frozen blocks make of each chip (see stages.freeze); None to run them at each step. labels, weights: (n,).
+    teacher: (n, 128) unit, what the embedding should be.
     recognisers: per recogniser (n, d) unit embeddings. eyes_px: (n,).
     """
 
     versions: Versions
     rows: NDArray[np.intp]
+    maps: NDArray[np.uint16] | None
+    means: F32 | None
     labels: F32
     weights: F32
     teacher: F32
@@ -105,8 +110,6 @@ class Trainer:
         self.pair_shift = nn.Parameter(torch.tensor(0.0))
         head = [*network.l1.parameters(), *network.l2.parameters(), *network.fc.parameters()]
         trunk = [*network.trunk.blocks[settings.frozen :].parameters()]
-        if not settings.frozen:
-            trunk += network.trunk.stem.parameters()
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": trunk, "lr": settings.trunk_rate},
@@ -128,8 +131,9 @@ class Trainer:
         """Trains to the last step, or to the monotonic time `until` in seconds; leaves a checkpoint either
         way.
         """
-        ready: queue.Queue[tuple[NDArray[np.intp], U8]] = queue.Queue(4)
+        ready: queue.Queue[tuple[NDArray[np.intp], NDArray[Any]]] = queue.Queue(4)
         stop = threading.Event()
+        table = self.lesson.versions.chips if self.lesson.maps is None else self.lesson.maps
 
         def load() -> None:
             for rows in batches(
@@ -137,7 +141,7 @@ class Trainer:
             ):
                 while not stop.is_set():
                     try:
-                        ready.put((rows, np.asarray(self.lesson.versions.chips[rows])), timeout=0.5)
+                        ready.put((rows, np.asarray(table[rows])), timeout=0.5)
                         break
                     except queue.Full:
                         continue
@@ -163,14 +167,13 @@ class Trainer:
             loader.join()
             self._save()
 
-    def _learn(self, rows: NDArray[np.intp], chips: U8) -> dict[str, float]:
+    def _learn(self, rows: NDArray[np.intp], inputs: NDArray[Any]) -> dict[str, float]:
         settings = self.settings
         share = self.step / self.steps
         warm = min(1.0, (self.step + 1) / settings.warm_up_steps)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * warm * (0.5 + 0.5 * math.cos(math.pi * share))
-        generator = np.random.default_rng((settings.seed, self.step))
-        quality, embedding = self._forward(chips, rows, generator)
+        quality, embedding = self._forward(inputs, rows)
         parts = self._losses(quality, embedding, rows)
         total = sum(parts.values(), torch.zeros(()))
         self.optimiser.zero_grad(set_to_none=True)
@@ -181,20 +184,20 @@ class Trainer:
         self.averaged.update(self.network, self.step)
         return {name: float(value.detach()) for name, value in parts.items()}
 
-    def _forward(
-        self, chips: U8, rows: NDArray[np.intp], generator: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        network = self.network.train()
-        pixels = torch.from_numpy(chips).permute(0, 3, 1, 2).float()
-        turned = torch.from_numpy(generator.random(len(chips)) < 0.5)
-        pixels = torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
-        reframe(network, generator, self.settings.jitter)
-        eyes = torch.from_numpy(self.lesson.eyes_px[rows])
+    def _forward(self, inputs: NDArray[Any], rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        network, frozen = self.network.train(), self.settings.frozen
         with torch.autocast("cpu", torch.bfloat16):
-            views = [network.features(pixels, self.settings.frozen)]
-            if network.mirror:
-                views.append(network.features(pixels.flip(3), self.settings.frozen))
-        quality, embedding = network.join(views, eyes)
+            if self.lesson.maps is not None and self.lesson.means is not None:
+                x = torch.from_numpy(inputs).view(torch.bfloat16).permute(0, 3, 1, 2)
+                means = [torch.from_numpy(self.lesson.means[rows])]
+            else:
+                generator = np.random.default_rng((self.settings.seed, self.step))
+                pixels = mirrored_at_random(torch.from_numpy(inputs), generator)
+                reframe(network, generator, self.settings.jitter)
+                with torch.set_grad_enabled(frozen == 0):
+                    x, means = network.body(pixels, frozen)
+            features = network.tail(x, means, frozen)
+        quality, embedding = network.join([features], torch.from_numpy(self.lesson.eyes_px[rows]))
         return quality, embedding
 
     def _losses(self, quality: Tensor, embedding: Tensor, rows: NDArray[np.intp]) -> dict[str, Tensor]:
@@ -250,6 +253,13 @@ class Trainer:
             self.pair_scale.fill_(state["pair"][0])
             self.pair_shift.fill_(state["pair"][1])
         self.step = state["step"]
+
+
+def mirrored_at_random(chips: Tensor, generator: np.random.Generator) -> Tensor:
+    """(n, 112, 112, 3) uint8 → (n, 3, 112, 112) float32, half of them mirrored."""
+    pixels = chips.permute(0, 3, 1, 2).float()
+    turned = torch.from_numpy(generator.random(len(pixels)) < 0.5)
+    return torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
 
 
 def reframe(network: Student, generator: np.random.Generator, jitter: float) -> None:

@@ -1,0 +1,78 @@
+"""How much does the student's ranking suffer when the landmarks are off?
+
+    python benchmarks/alignment.py [--out benchmarks/out/alignment]
+
+Every landmark is moved by uniform noise of ±3 or ±6 % of the face width before the chip is cut for scoring;
+the recogniser that judges keeps its own, undisturbed chips. Writes alignment.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from quality import LIGHTQNET, STUDENT, run_student
+from scipy.stats import spearmanr
+
+from facesieve.fiqa.edc import error_versus_discard, partial_auc, verification
+from facesieve.fiqa.embedders import MobileFaceNetFoamliu
+from facesieve.fiqa.faces import Faces, aligned_chips, read_faces
+from facesieve.fiqa.lightqnet import LightQNet
+from facesieve.stream.types import F32
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("FACESIEVE_SHARED", ROOT.parent / "shared"))
+
+
+def jittered(faces: Faces, widths_px: F32, share: float, seed: int) -> F32:
+    """(n, 5, 2) landmarks with uniform noise of ±share of each face's width."""
+    if faces.landmarks is None:
+        raise SystemExit("expected faces with landmarks")
+    noise = np.random.default_rng(seed).uniform(-share, share, faces.landmarks.shape)
+    return np.asarray(faces.landmarks + noise * widths_px[:, None, None], np.float32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "alignment")
+    parser.add_argument("--faces", type=Path, default=SHARED / "data" / "ytf-dev")
+    parser.add_argument("--student", type=Path, default=STUDENT)
+    parser.add_argument("--draws", type=int, default=3)
+    arguments = parser.parse_args()
+    faces = read_faces(arguments.faces)
+    with (arguments.faces / "faces.csv").open(newline="") as table:
+        widths = np.array([float(row["w"]) for row in csv.DictReader(table)], np.float32)
+    chips, eyes = aligned_chips(faces), faces.eye_distances_px()
+    judge = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx").embed(chips)
+    pairs = verification(judge, faces.identities, faces.videos)
+    peer = LightQNet(SHARED / LIGHTQNET)
+    plain = {"facesieve-t": run_student(arguments.student, chips, eyes)[0], "LightQNet": peer.score(chips)}
+    results: dict[str, dict[str, float]] = {}
+    for name, quality in plain.items():
+        results[name] = {"pauc30": partial_auc(error_versus_discard(pairs, quality))}
+    for share in (0.03, 0.06):
+        areas: dict[str, list[float]] = {name: [] for name in plain}
+        ranks: dict[str, list[float]] = {name: [] for name in plain}
+        for seed in range(arguments.draws):
+            moved = aligned_chips(faces, jittered(faces, widths, share, seed))
+            scores = {
+                "facesieve-t": run_student(arguments.student, moved, eyes)[0],
+                "LightQNet": peer.score(moved),
+            }
+            for name, quality in scores.items():
+                areas[name].append(partial_auc(error_versus_discard(pairs, quality)))
+                ranks[name].append(float(spearmanr(plain[name], quality).statistic))
+        for name in plain:
+            results[name][f"pauc30 at {share:.0%}"] = float(np.mean(areas[name]))
+            results[name][f"spearman at {share:.0%}"] = float(np.mean(ranks[name]))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "alignment.json").write_text(json.dumps(results, indent=1))
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
