@@ -16,10 +16,15 @@ from ..stream.errors import EngineUnavailable
 _DIGEST_BYTES = 32
 
 
+def path(folder: Path, key: str) -> Path:
+    """Where the network of that key lies or would lie."""
+    return folder / f"{key}.compiled"
+
+
 def load(folder: Path, key: str) -> bytes | None:
     """The network stored under key; None if there is none or it is damaged."""
     try:
-        stored = (folder / f"{key}.compiled").read_bytes()
+        stored = path(folder, key).read_bytes()
     except OSError:
         return None
     digest, blob = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
@@ -35,7 +40,7 @@ def save(folder: Path, key: str, blob: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(blob).digest())
             file.write(blob)
-        Path(temporary).replace(folder / f"{key}.compiled")
+        Path(temporary).replace(path(folder, key))
         temporary = None
     except OSError as error:
         raise EngineUnavailable(
