@@ -111,10 +111,10 @@ ScorerConfig = Annotated[AnalyticalConfig | StudentConfig, Field(discriminator="
 
 
 class OpenVinoConfig(Table):
-    """threads: of each network, 0 = one a core. With 1 a film is done soonest: the decoder has work for the others,
-    and handing a small network's layers around costs a third of its time. More shorten the wait for one
-    frame. precision: auto computes detections in bfloat16 where the CPU has it, and scores in fp32. cache: keep
-    compiled networks on disk, so that the next start is quick."""
+    """threads: of each network, 0 = one a core. With 1 a film is done soonest: the decoder has work for the
+    other cores, and handing a small network's layers around costs a third of its time. More shorten the wait
+    for one frame. precision: auto computes detections in bfloat16 where the CPU has it, and scores in fp32.
+    cache: keep compiled networks on disk, so that the next start is quick."""
 
     kind: Literal["openvino"] = "openvino"
     device: str = "CPU"

@@ -179,7 +179,13 @@ def _run_one(
 
 def _open(spec: str, config: Config) -> FrameSource:
     decode = config.decode
-    return open_source(spec, threads=decode.threads, max_pixels=decode.max_pixels, image_fps=decode.image_fps)
+    return open_source(
+        spec,
+        threads=decode.threads,
+        max_pixels=decode.max_pixels,
+        image_fps=decode.image_fps,
+        hz=config.detector.hz,
+    )
 
 
 def _facts(

@@ -29,24 +29,31 @@ class Cadence:
         if not 0 <= hz < float("inf"):
             raise ValueError(f"expected 0 ≤ hz < inf, got {hz = }")
         self._interval_s = 1 / hz if hz else 0.0
+        self._slack_s = 0.02 * self._interval_s  # so that rounded times of a steady film do not drift past
+        self._next_s: float | None = None
         self.frames = 0
 
+    def takes(self, pts_s: float) -> bool:
+        """Whether the frame at pts_s is one that is due; times must increase.
+
+        Frames that are not due leave no trace: without them, the others are chosen alike.
+        """
+        next_s, interval_s = self._next_s, self._interval_s
+        if next_s is not None and pts_s - next_s + self._slack_s < 0:
+            return False
+        # stay on the grid while the film is steady, start a new one at the start and after a gap
+        on_grid = next_s is not None and pts_s - next_s < interval_s
+        self._next_s = (next_s if on_grid and next_s is not None else pts_s) + interval_s
+        return True
+
     def due(self, frames: Iterable[Frame]) -> Iterator[Counted]:
-        """The chosen frames, in order."""
-        slack_s = 0.02 * self._interval_s  # so that rounded time stamps of a steady film do not drift past
-        next_s: float | None = None
+        """The chosen frames, in order. Their index tells of frames that the source left out."""
         passed: Frame | None = None
         for frame in frames:
-            self.frames += 1
-            late_s = 0.0 if next_s is None else frame.pts_s - next_s
-            if next_s is None or late_s + slack_s >= 0:
-                # stay on the grid while the film is steady, start a new one at the start and after a gap
-                on_grid = next_s is not None and late_s < self._interval_s
-                next_s = (next_s if on_grid and next_s is not None else frame.pts_s) + self._interval_s
-                passed = None
+            self.frames = max(self.frames, frame.index) + 1
+            passed = None if self.takes(frame.pts_s) else frame
+            if passed is None:
                 yield Counted(frame, self.frames)
-            else:
-                passed = frame
         if passed is not None:
             yield Counted(passed, self.frames)
 

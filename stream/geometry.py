@@ -19,8 +19,8 @@ def similarity(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating
     """The similarity transform that takes source to target with the least squared error.
 
     source, target: (..., m, 2), m ≥ 2. Returns (..., 2, 3) float64, rotation and one scale, never
-    a reflection (Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991,
-    eq. 40–43). In the plane it has a closed form: with both sets centred, scale·rotation is the complex
+    a reflection (Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    1991, eq. 40–43). In the plane it has a closed form: with both sets centred, scale·rotation is the complex
     number Σ conj(s)·t / Σ |s|². Points that all coincide give a scale of 0.
     """
     s = source[..., 0].astype(np.float64) + 1j * source[..., 1].astype(np.float64)

@@ -17,13 +17,19 @@ __all__ = ["ImageSource", "VideoSource", "open_source", "printable", "slug"]
 
 
 def open_source(
-    spec: str, *, threads: int = 0, max_pixels: int = MAX_PIXELS, image_fps: float | None = None
+    spec: str,
+    *,
+    threads: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    image_fps: float | None = None,
+    hz: float = 0.0,
 ) -> FrameSource:
     """The source that `spec` names: `-` for standard input, a folder of images, a glob pattern of images, an
     image, or a video file.
 
     A file or folder of exactly that name goes before a pattern. Folders are not searched below; hidden files
     are left out; images come in natural order (img2 before img10). image_fps: see ImageSource.
+    hz: see VideoSource.
     Raises the errors of VideoSource and ImageSource.
     """
     if spec == "-":
@@ -37,7 +43,7 @@ def open_source(
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             name, images = path.name, [path]
         else:
-            return VideoSource(path, threads=threads, max_pixels=max_pixels)
+            return VideoSource(path, threads=threads, max_pixels=max_pixels, hz=hz)
     except (OSError, ValueError) as error:
         raise SourceUnreadable(
             f"{printable(spec)}: cannot be read ({getattr(error, 'strerror', None) or error})"

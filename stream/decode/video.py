@@ -19,6 +19,7 @@ from ..ports import Closing
 from ..types import Frame
 from .container import check_size, choose_video, open_container, reader
 from .deinterlace import Deinterlacer
+from .lookahead import Lookahead
 from .losses import Losses
 from .names import printable
 from .orientation import Orientation, of_frame
@@ -43,7 +44,10 @@ class VideoSource(Closing):
     from them, may pixels depend on the number of threads. An undamaged stream decodes the same with any.
 
     path: a file, or anything with read(n) → bytes and seekable() (open streams are left open by close).
-    threads: of the decoder, 0 for as many as there are cores. max_pixels: width × height at most.
+    threads: of the decoder, 0 for as many as there are cores. max_pixels: width × height at most. hz: the
+    rate of the Cadence that will choose among the frames, 0 for none: frames that it does not choose may be
+    missing, which costs nothing where no other frame is predicted from them. Those that come have the same
+    pixels, times and indices, and the last frame comes always.
 
     Raises SourceMissing, SourceEmpty, SourceUnreadable, NotVideo, NoVideoStream, FrameTooLarge when made;
     NoFrames, SourceUnreadable or FrameTooLarge from the iteration when not one frame came.
@@ -56,6 +60,7 @@ class VideoSource(Closing):
         name: str | None = None,
         threads: int = 0,
         max_pixels: int = MAX_PIXELS,
+        hz: float = 0.0,
     ) -> None:
         if threads < 0 or max_pixels < 1:
             raise ValueError(f"expected threads ≥ 0 and max_pixels ≥ 1, got {threads} and {max_pixels}")
@@ -70,7 +75,7 @@ class VideoSource(Closing):
         try:
             self._container = open_container(self._reader, max_pixels, self._shown)
             try:
-                self._stream = self._prepare(threads)
+                self._stream = self._prepare(threads, hz)
             except BaseException:
                 self._container.close()
                 raise
@@ -80,14 +85,17 @@ class VideoSource(Closing):
         self._open, self._released = True, False
         self._decoding = Lock()  # held while the container is in use
 
-    def _prepare(self, threads: int) -> VideoStream:
+    def _prepare(self, threads: int, hz: float) -> VideoStream:
         stream = choose_video(self._container, self._shown)
         check_size(stream, self._max_pixels, self._shown)
         codec = stream.codec_context
         codec.options = {"max_pixels": str(self._max_pixels)}
         codec.thread_count = threads
         codec.thread_type = ThreadType.AUTO
-        self._timeline = Timeline(stream.average_rate or stream.guessed_rate)
+        rate = stream.average_rate or stream.guessed_rate
+        self._timeline = Timeline(rate)
+        skips = hz and self._reader.seekable() and Lookahead.suits(stream, self._container.format.name)
+        self._lookahead = Lookahead(hz, Timeline(rate)) if skips else None
         return stream
 
     @property
@@ -147,6 +155,8 @@ class VideoSource(Closing):
                     if frame.is_corrupt:
                         self._losses.mended(at_s)
                     picture = FramePicture(frame, converter, self._orientation(frame))
+                    if self._lookahead is not None:
+                        index = self._lookahead.index_of(frame.pts)
                     self._decoding.release()
                     try:
                         yield Frame(self._name, index, at_s, None, picture)
@@ -180,7 +190,7 @@ class VideoSource(Closing):
         stream = self._stream
         # AVI stores no presentation times. Its decode times, sorted, are those of the frames as shown.
         order = DecodeOrder() if self._container.format.name == "avi" else None
-        for packet in self._packets():
+        for packet in self._chosen_packets():
             if order:
                 order.sent(packet.pts)
             try:
@@ -207,6 +217,16 @@ class VideoSource(Closing):
                 frame.pts = order.shown(frame.pts)
             yield frame
         yield None
+
+    def _chosen_packets(self) -> Iterator[Packet[VideoStream]]:
+        """The packets; as each comes, the decoder is told whether its frame may be left out."""
+        if self._lookahead is None:
+            yield from self._packets()
+            return
+        codec = self._stream.codec_context
+        for packet, wanted in self._lookahead.decided(self._packets()):
+            codec.skip_frame = "DEFAULT" if wanted else "NONREF"
+            yield packet
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """The stream's packets that hold data; read errors are stepped over while packets still come."""

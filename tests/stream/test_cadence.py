@@ -45,6 +45,18 @@ def test_a_gap_starts_a_new_grid() -> None:
     assert chosen([0.0, 10.0, 10.05, 10.1, 10.2], 10) == [0.0, 10.0, 10.1, 10.2]
 
 
+def test_frames_that_a_source_left_out_are_counted_and_change_nothing() -> None:
+    times = [n / 25 for n in range(100)]
+    every = [(c.frame.index, c.frames) for c in Cadence(hz=8).due(frames(times))]
+    taken = {index for index, _ in every}
+    cadence = Cadence(hz=8)
+    some = (frame for frame in frames(times) if frame.index in taken or frame.index % 3 == 0)
+    assert [(c.frame.index, c.frames) for c in cadence.due(some)] == [
+        (c.frame.index, c.frames) for c in every
+    ]
+    assert cadence.frames == 100
+
+
 def test_first_and_last_are_always_taken() -> None:
     assert chosen([0.0, 0.01, 0.02], 1) == [0.0, 0.02]
 
