@@ -25,11 +25,11 @@ from ..stream.ports import Closing
 from . import compiled_cache, onnx_wire
 from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
 
-Precision = Literal["fp32", "bf16", "auto"]
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
 _LARGEST_TENSOR = 1 << 30
-_PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+_PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 
 
 class OpenVinoEngine(Closing):
@@ -138,6 +138,11 @@ class OpenVinoEngine(Closing):
         if self._cache_dir is not None:
             compiled_cache.save(self._cache_dir, key, compiled.export_model().getvalue())
         return compiled
+
+
+def can_compute(precision: Precision, device: str = "CPU") -> bool:
+    """Whether the device computes in that precision by itself."""
+    return precision.upper() in _core().get_property(_available(device), "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache

@@ -18,7 +18,8 @@
     │   ├── WeightsUnavailable ......... 31  not here and not to be fetched
     │   ├── WeightsCorrupt ............. 32  hash or size differs from the manifest
     │   ├── ModelInvalid ............... 33  not a network, or not with the declared inputs and outputs
-    │   └── LicenceRefused ............. 34  the licence does not allow the stated use
+    │   ├── LicenceRefused ............. 34  the licence does not allow the stated use
+    │   └── GateFailed ................. 35  a compiled network chooses otherwise than its fp32 original
     └── EngineError .................... 40  a runtime cannot be used
         ├── EngineUnavailable .......... 41  a missing extra or device
         └── EngineClosed ............... 42  used after close
@@ -109,6 +110,10 @@ class ModelInvalid(ModelError):
 
 class LicenceRefused(ModelError):
     exit_code = 34
+
+
+class GateFailed(ModelError):
+    exit_code = 35
 
 
 class EngineError(FacesieveError):

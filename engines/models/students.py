@@ -17,7 +17,7 @@ from ...stream.ports import Closing, Engine
 from ...stream.types import CHIP_PX, F32, Crop, Quality
 from ..signature import PixelInput, Signature, describe
 
-_EYE_DISTANCE = "eye_distance_px"
+EYE_DISTANCE = "eye_distance_px"
 _HASH_DIGITS = 8
 
 
@@ -139,10 +139,10 @@ class OnnxScorer(Closing):
             chips[i] = crop.chip
         feeds: dict[str, npt.NDArray[Any]] = {}
         feeds[self._image] = chips if self._as_uint8 else self.PIXELS.normalise(chips)
-        if _EYE_DISTANCE in self._engine.inputs:
+        if EYE_DISTANCE in self._engine.inputs:
             eyes = np.zeros(n, np.float32)
             eyes[: len(crops)] = [crop.eye_distance_px for crop in crops]
-            feeds[_EYE_DISTANCE] = eyes
+            feeds[EYE_DISTANCE] = eyes
         return feeds
 
 
@@ -154,10 +154,10 @@ def _unit(embeddings: npt.NDArray[Any], n: int) -> F32:
 
 
 def _image_input(inputs: Signature, name: str) -> str:
-    images = [key for key in inputs if key != _EYE_DISTANCE]
+    images = [key for key in inputs if key != EYE_DISTANCE]
     if len(images) != 1:
         raise ModelInvalid(
-            f"{name}: expected an image input and perhaps {_EYE_DISTANCE!r}, got {list(inputs)}"
+            f"{name}: expected an image input and perhaps {EYE_DISTANCE!r}, got {list(inputs)}"
         )
     shape, dtype = inputs[images[0]]
     wanted = (CHIP_PX, CHIP_PX, 3) if dtype == np.uint8 else (3, CHIP_PX, CHIP_PX)
