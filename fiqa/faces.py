@@ -79,6 +79,8 @@ def read_faces(folder: Path) -> Faces:
             rows = list(csv.DictReader(file))
     except OSError as cause:
         raise SourceMissing(f"expected a table of faces at {path}: {cause.strerror}") from cause
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise SourceUnreadable(f"expected a table of faces in {path}: {cause}") from cause
     if not rows or not {"file", "identity"} <= rows[0].keys():
         raise SourceUnreadable(
             f"expected rows with the columns file and identity in {path}, got {len(rows)} rows"

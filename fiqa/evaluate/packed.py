@@ -24,6 +24,8 @@ _MULTIARRAY: Final = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NAMES: Final = {
     **{(module, "_reconstruct"): "reconstruct" for module in _MULTIARRAY},
     **{(module, "scalar"): "scalar" for module in _MULTIARRAY},
+    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
+    ("numpy._core.numeric", "_frombuffer"): "frombuffer",
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
@@ -105,6 +107,8 @@ class _Machine:
         match function, arguments:
             case _Name("reconstruct"), (_Name("ndarray"), tuple(), _):
                 self.stack.append(_Array())
+            case _Name("frombuffer"), (bytes() | bytearray() as data, _Dtype() as dtype, tuple(shape), _):
+                self.stack.append(_Array(_filled(dtype, bytes(data), shape)))
             case _Name("dtype"), (str(code), *_):
                 self.stack.append(_Dtype(code.lstrip("|<>=")))
             case _Name("encode"), (str(text), "latin1" | "latin-1"):
@@ -152,7 +156,7 @@ _CONSTANTS: Final[dict[str, Callable[[], Any]]] = {
 _LITERALS: Final = frozenset(
     (
         *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
-        *("BINUNICODE8", "BININT", "BININT1", "BININT2", "INT", "LONG1"),
+        *("BINUNICODE8", "BININT", "BININT1", "BININT2", "INT", "LONG1", "BYTEARRAY8"),
     )
 )
 _PYTHON2_STRINGS: Final = frozenset(("STRING", "BINSTRING", "SHORT_BINSTRING"))

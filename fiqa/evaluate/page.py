@@ -20,7 +20,8 @@ h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; } h3 { margin-top: 2rem; font
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
+td:first-child { overflow-wrap: anywhere; }
 td small { color: #767676; }
 img.plot { display: block; max-width: 100%; background: #fff; padding: .5rem; margin: .8rem 0; }
 .sheet { display: flex; flex-wrap: wrap; gap: 2px; margin-bottom: .8rem; }
@@ -101,7 +102,7 @@ def _judge(name: str, figures: JudgeFigures, methods: Sequence[Method]) -> Itera
     for kind, chosen in ((k, kinds[k]) for k in titles if k in kinds):
         if len(kinds) > 1:
             yield f"<p>{titles[kind]}</p>\n"
-        yield _table(figures, chosen)
+        yield _discards(figures, chosen)
     curves = {method: one.curve for method, one in figures.methods.items()}
     yield _plot(edc_plot(curves, figures.fnmr), "error-versus-discard curves")
     areas = {method: one.areas[0.3] for method, one in figures.methods.items()}
@@ -112,24 +113,29 @@ def _judge(name: str, figures: JudgeFigures, methods: Sequence[Method]) -> Itera
             f"<p>Best frame of each track: random {figures.random_fnmr:.4f} (expected), oracle "
             f"{figures.oracle_fnmr:.4f}.</p>\n"
         )
+        yield _tracks(figures, list(figures.methods))
         yield _plot(interval_plot(gaps, "gap closed (higher is better)"), "gap closed with intervals")
     if figures.templates is not None:
         yield _templates(figures)
 
 
-def _table(figures: JudgeFigures, chosen: Sequence[str]) -> str:
-    tracks = any(one.selection is not None for one in figures.methods.values())
-    heads = ["score", "10 %", "20 %", "30 %", "pAUC@.2", "pAUC@.3", "AUC"]
-    heads += ["best frame", "gap closed", "best 3", "best 5"] if tracks else []
+def _discards(figures: JudgeFigures, chosen: Sequence[str]) -> str:
     rows = []
     for method in chosen:
         one = figures.methods[method]
         cells = [escape(method), *(f"{one.discards[share]:.4f}" for share in (0.1, 0.2, 0.3))]
-        cells += [_cell(one.areas[limit]) for limit in (0.2, 0.3, 1.0)]
-        if one.selection is not None:
-            cells += [_cell(one.selection.fnmr, 4), _cell(one.selection.gap_closed)]
-            cells += [f"{one.selection.templates[k]:.4f}" for k in (3, 5)]
-        rows.append(cells)
+        rows.append(cells + [_cell(one.areas[limit]) for limit in (0.2, 0.3, 1.0)])
+    return _rows(["FNMR, discarded", "10 %", "20 %", "30 %", "pAUC@.2", "pAUC@.3", "AUC"], rows)
+
+
+def _tracks(figures: JudgeFigures, chosen: Sequence[str]) -> str:
+    rows = []
+    for method in chosen:
+        found = figures.methods[method].selection
+        if found is not None:
+            cells = [escape(method), _cell(found.fnmr, 4), _cell(found.gap_closed)]
+            rows.append(cells + [f"{found.templates[k]:.4f}" for k in (3, 5)])
+    heads = ["FNMR, per track", "best frame", "gap closed", "template of best 3", "of best 5"]
     return _rows(heads, rows)
 
 

@@ -59,7 +59,7 @@ def edc_plot(curves: Mapping[str, NDArray[np.float64]], fnmr: float) -> str:
             axes.plot(curve[:, 0], curve[:, 1], dashed, color=COLOURS[at % len(COLOURS)], label=_short(name))
         axes.set(xlabel="share of pairs discarded", ylabel="FNMR of the rest", xlim=(0, 0.95))
         axes.set_ylim(0, 1.15 * fnmr if fnmr > 0 else 1)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         return _svg(figure)
 
 
