@@ -20,6 +20,11 @@ _FLOAT, _UINT8 = 1, 2
 _INT_ATTRIBUTE, _TENSOR_ATTRIBUTE, _INTS_ATTRIBUTE = 2, 4, 7
 
 
+def prepared(model: bytes, pixels: PixelInput | None, label: str) -> bytes:
+    """The graph that TensorRT compiles: behind the pixels if they are given, else with uint8 cast at once."""
+    return with_float_pixels(model, label) if pixels is None else with_pixel_input(model, pixels, label)
+
+
 def with_pixel_input(model: bytes, pixels: PixelInput, label: str) -> bytes:
     """The network behind uint8 pixels: its one input becomes pixels.shape, and the graph normalises.
 

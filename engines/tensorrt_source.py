@@ -101,9 +101,6 @@ class PlanSource:
             "%s: building a TensorRT plan for %s, which may take minutes: %s", self.label, self._gpu, why
         )
         whole = self._model if isinstance(self._model, bytes) else self._model.read_bytes()
-        if self._pixels is None:
-            whole = onnx_pixels.with_float_pixels(whole, self.label)
-        else:
-            whole = onnx_pixels.with_pixel_input(whole, self._pixels, self.label)
+        whole = onnx_pixels.prepared(whole, self._pixels, self.label)
         where = self._model if isinstance(self._model, Path) else None
         return build_plan(self._trt, whole, where, self.label, self.options, timings)
