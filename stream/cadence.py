@@ -6,8 +6,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from .types import Frame
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +61,21 @@ class Cadence:
             yield Counted(passed, self.frames)
 
 
-class Prefetch:
-    """Runs an iterator of frames in a thread of its own, at most depth ahead; order and errors are kept.
+class Prefetch(Generic[Item]):
+    """Runs an iterator in a thread of its own, at most depth items ahead; order and errors are kept.
 
     Iterating ends early once stop() is true and nothing is ready (a pipe that fell silent). A context
     manager: leaving it ends the thread.
     """
 
-    def __init__(self, frames: Iterator[Counted], stop: Callable[[], bool], depth: int = 4) -> None:
-        self._frames = frames
+    def __init__(self, items: Iterator[Item], stop: Callable[[], bool], depth: int = 3) -> None:
+        self._items = items
         self._stop = stop
-        self._ready: queue.Queue[Counted | BaseException | None] = queue.Queue(depth)
+        self._ready: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
         self._left = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="facesieve-decode", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="facesieve-ahead", daemon=True)
 
-    def __enter__(self) -> Iterator[Counted]:
+    def __enter__(self) -> Iterator[Item]:
         self._reader.start()
         return self._given()
 
@@ -82,14 +85,14 @@ class Prefetch:
 
     def _read(self) -> None:
         try:
-            for counted in self._frames:
-                if not self._put(counted):
+            for item in self._items:
+                if not self._put(item):
                     return
             self._put(None)
         except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
             self._put(error)
 
-    def _put(self, item: Counted | BaseException | None) -> bool:
+    def _put(self, item: Item | BaseException | None) -> bool:
         """False once nobody listens any more."""
         while not self._left.is_set():
             try:
@@ -99,8 +102,8 @@ class Prefetch:
             return True
         return False
 
-    def _given(self) -> Iterator[Counted]:
-        while True:
+    def _given(self) -> Iterator[Item]:
+        while not self._left.is_set():
             try:
                 item = self._ready.get(timeout=0.25)
             except queue.Empty:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from .align import align
 from .cadence import Cadence, Counted, Prefetch
@@ -15,6 +16,7 @@ from .observed import Observed
 from .ports import CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
 from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
 
+Item = TypeVar("Item")
 Gate = Callable[[Detections, int, int], Sequence[Rejection | None]]
 """The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
 
@@ -24,8 +26,8 @@ class Progress:
     """What a run has done so far; read it any time.
 
     frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
-    detections. scored: crops. tracks: ended. stages_s: seconds spent by the loop's thread, stage by stage
-    (`wait` is for the decoder).
+    detections. scored: crops. tracks: ended. stages_s: seconds spent stage by stage, by the detector's thread
+    (`decode` waits for the decoder; cuts, detect) and the loop's (`wait` waits for the detector; the rest).
     """
 
     frames: int = 0
@@ -90,19 +92,21 @@ class Pipeline:
         tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
         if candidates is not None:
             selector = Observed(selector, candidates)
-        cuts = SceneCuts() if self._scene_cuts and not source.stills else None
         why = TrackEnd.END_OF_SOURCE
         try:
-            with Prefetch(cadence.due(source), stop) as frames:
-                for counted in self._awaited(frames, progress):
+            with (
+                Prefetch(cadence.due(source), stop) as frames,
+                Prefetch(self._looks(frames, source.stills, progress), stop, depth=1) as looks,
+            ):
+                for look in _awaited(looks, "wait", progress):
                     if stop():
                         break
-                    frame = counted.frame
-                    progress.frames, progress.pts_s = counted.frames, frame.pts_s
+                    frame = look.frame
+                    progress.frames, progress.pts_s = look.frames, frame.pts_s
                     progress.size = frame.picture.width, frame.picture.height
-                    if source.stills or self._is_cut(cuts, frame, progress):
+                    if look.apart:
                         yield from self._end(tracker.finish(), selector, TrackEnd.SCENE_CUT, progress)
-                    yield from self._step(frame, tracker, selector, progress)
+                    yield from self._step(look, tracker, selector, progress)
         except Exception:
             yield from self._end(tracker.finish(), selector, TrackEnd.SHUTDOWN, progress)
             raise
@@ -112,11 +116,21 @@ class Pipeline:
             progress.frames = cadence.frames
         yield from self._end(tracker.finish(), selector, why, progress)
 
+    def _looks(self, frames: Iterator[Counted], stills: bool, progress: Progress) -> Iterator[_Look]:
+        """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest."""
+        cuts = SceneCuts() if self._scene_cuts and not stills else None
+        for counted in _awaited(frames, "decode", progress):
+            frame = counted.frame
+            with _timed(progress, "cuts"):
+                apart = stills or (cuts is not None and _is_cut(cuts, frame))
+            with _timed(progress, "detect"):
+                found = self._detector.detect(frame)
+            yield _Look(frame, counted.frames, apart, found)
+
     def _step(
-        self, frame: Frame, tracker: Tracker, selector: Selector, progress: Progress
+        self, look: _Look, tracker: Tracker, selector: Selector, progress: Progress
     ) -> Iterator[TrackResult]:
-        with _timed(progress, "detect"):
-            found = self._detector.detect(frame)
+        frame, found = look.frame, look.found
         with _timed(progress, "track"):
             tracking = tracker.update(found, frame.pts_s)
         with _timed(progress, "align"):
@@ -161,21 +175,30 @@ class Pipeline:
                 progress.shots += len(result.shots)
                 yield result
 
-    def _is_cut(self, cuts: SceneCuts | None, frame: Frame, progress: Progress) -> bool:
-        if cuts is None:
-            return False
-        with _timed(progress, "cuts"):
-            step = max(1, min(frame.picture.width, frame.picture.height) // 64)
-            return cuts.is_cut(frame.picture.luma(step), frame.pts_s)
 
-    @staticmethod
-    def _awaited(frames: Iterator[Counted], progress: Progress) -> Iterator[Counted]:
-        while True:
-            with _timed(progress, "wait"):
-                counted = next(frames, None)
-            if counted is None:
-                return
-            yield counted
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A frame and what the detector saw in it. frames: of the source up to and with it. apart: from the look
+    before, so that no track goes on."""
+
+    frame: Frame
+    frames: int
+    apart: bool
+    found: Detections
+
+
+def _is_cut(cuts: SceneCuts, frame: Frame) -> bool:
+    step = max(1, min(frame.picture.width, frame.picture.height) // 64)
+    return cuts.is_cut(frame.picture.luma(step), frame.pts_s)
+
+
+def _awaited(items: Iterator[Item], stage: str, progress: Progress) -> Iterator[Item]:
+    while True:
+        with _timed(progress, stage):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
 
 
 @contextmanager

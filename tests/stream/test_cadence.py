@@ -51,9 +51,7 @@ def test_frames_that_a_source_left_out_are_counted_and_change_nothing() -> None:
     taken = {index for index, _ in every}
     cadence = Cadence(hz=8)
     some = (frame for frame in frames(times) if frame.index in taken or frame.index % 3 == 0)
-    assert [(c.frame.index, c.frames) for c in cadence.due(some)] == [
-        (c.frame.index, c.frames) for c in every
-    ]
+    assert [(c.frame.index, c.frames) for c in cadence.due(some)] == every
     assert cadence.frames == 100
 
 
@@ -132,3 +130,13 @@ def test_a_silent_source_is_left_when_asked_to_stop() -> None:
         stop.set()
         assert next(ahead, None) is None
         silent.set()
+
+
+def test_leaving_a_chain_ends_its_threads() -> None:
+    def endless() -> Iterator[Counted]:
+        yield from counted([float(n) for n in range(10**6)])
+
+    before = threading.active_count()
+    with Prefetch(endless(), lambda: False) as first, Prefetch(first, lambda: False, depth=1) as second:
+        assert [next(second).frames for _ in range(3)] == [1, 2, 3]
+    assert threading.active_count() == before
