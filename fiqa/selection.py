@@ -100,7 +100,8 @@ def picked_fnmr(
 
 @dataclass(frozen=True, slots=True)
 class SelectionResult:
-    """fnmr of the policy's picks, of random picks (expected) and the oracle's; gap closed."""
+    """fnmr of the policy's picks, of random picks (expected) and the oracle's; gap closed, NaN where the
+    oracle is no better than chance."""
 
     fnmr: Interval
     gap_closed: Interval
@@ -137,7 +138,8 @@ def track_selection(
         rate(oracle),
     )
     gaps = (chances - policies) / (chances - oracles)
-    gap = (of_chance - of_policy) / (of_chance - of_oracle)
+    room = of_chance - of_oracle
+    gap = (of_chance - of_policy) / room if room != 0.0 else float("nan")
     return SelectionResult(_interval(of_policy, policies), _interval(gap, gaps), of_chance, of_oracle)
 
 

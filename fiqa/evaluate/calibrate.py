@@ -33,8 +33,10 @@ from .scores import read_scores
 TARGETS = (0.1, 0.05, 0.02, 0.01)
 FOLDS = 5
 BINS = 10
+RULE_OF_THREE = 3.0
+"""Without an error in n comparisons the rate is below 3/n at 95 % (Hanley and Lippman-Hand 1983): a target
+needs at least 3/target comparisons that tell."""
 LEAST_PAIRS = 50
-"""Fewer comparisons than this give no threshold: their error rate would be noise."""
 LEAST_FACES = 50
 
 
@@ -201,7 +203,8 @@ def _threshold(
     ordered, failed = deciding[order], errors[order]
     left = np.arange(len(ordered), 0, -1)
     rate = failed[::-1].cumsum()[::-1] / left
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > 0]) & (left >= LEAST_PAIRS))
+    least = max(LEAST_PAIRS, int(np.ceil(RULE_OF_THREE / target)))
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > 0]) & (left >= least))
     holds = np.logical_and.accumulate((rate[starts] <= target)[::-1])[::-1]
     if not holds.any():
         return None

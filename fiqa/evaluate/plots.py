@@ -17,6 +17,7 @@ from ..selection import Interval
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c564b", "#7f7f7f", "#b8a800")
 """Okabe and Ito's palette for the colour-blind, with three more."""
+_NO_METADATA: dict[str, None] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 @contextmanager
@@ -41,8 +42,9 @@ def _svg(figure: Figure) -> str:
     target = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in any script
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-    return target.getvalue()
+        figure.savefig(target, format="svg", metadata=_NO_METADATA, bbox_inches="tight")
+    drawn = target.getvalue()
+    return drawn[drawn.index("<svg") :]  # what stands before names a DTD on the web
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
