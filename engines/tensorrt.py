@@ -160,10 +160,12 @@ class TensorRTEngine(Closing):
     def _read_ports(self) -> None:
         self._inputs: dict[str, tuple[Shape, np.dtype[Any]]] = {}
         self._outputs: dict[str, tuple[Shape, np.dtype[Any]]] = {}
+        self._ranges: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         for name, is_input, shape, dtype in self._plan.tensors():
             free = tuple(None if size < 0 else size for size in shape)
             (self._inputs if is_input else self._outputs)[name] = (free, dtype)
-        self._ranges = {name: self._plan.input_range(name) for name in self._inputs}
+            if is_input:
+                self._ranges[name] = self._plan.input_range(name) if None in free else (shape, shape)
         self._batched = {name for name, (shape, _) in self._inputs.items() if shape and shape[0] is None}
         sizes = [(least[0], most[0]) for name, (least, most) in self._ranges.items() if name in self._batched]
         self._min_batch = max((least for least, _ in sizes), default=1)

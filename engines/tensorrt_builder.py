@@ -68,11 +68,14 @@ def _set_options(trt: Any, config: Any, options: PlanOptions) -> None:
 
 
 def _add_profile(builder: Any, network: Any, config: Any, options: PlanOptions, label: str) -> None:
-    profile = builder.create_optimization_profile()
+    """One profile for all inputs with free dimensions; none for a network without."""
+    profile, free = builder.create_optimization_profile(), False
     for i in range(network.num_inputs):
         tensor = network.get_input(i)
         declared = tuple(int(size) for size in tensor.shape)
-        if any(size < 0 for size in declared):
+        if min(declared, default=0) < 0:
             least, opt, most = options.profile.shapes(tensor.name, declared, label)
             profile.set_shape(tensor.name, least, opt, most)
-    config.add_optimization_profile(profile)
+            free = True
+    if free and config.add_optimization_profile(profile) < 0:
+        raise ModelInvalid(f"{label}: TensorRT refuses the profile {options.profile}")

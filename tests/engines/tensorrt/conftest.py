@@ -102,7 +102,7 @@ class Builder(Documented):
         machine.builds.append(config)
         if machine.refusal:
             return machine.say(machine.refusal)
-        (profile,) = config._profiles
+        profile = config._profiles[0] if config._profiles else IOptimizationProfile(machine)
         for i in range(len(network._tensors)):
             tensor = network._tensors[i]
             if min(tensor._shape) < 0 and tensor._name not in profile._shapes:

@@ -88,6 +88,18 @@ def test_the_shipped_student_runs(machine: Any) -> None:
     assert machine.parsed == [str(shipped)], "the parser needs the path for weights beside the model"
 
 
+def test_a_network_without_free_dimensions_needs_no_profile(
+    machine: Any, student: Callable[..., bytes]
+) -> None:
+    model = student(batch=2)
+    with engine(model) as ours, OnnxRuntimeEngine(model) as reference:
+        expected, got = reference.infer({"chips": chips(2)}), ours.infer({"chips": chips(2)})
+        np.testing.assert_allclose(got["quality"], expected["quality"], rtol=1e-6)
+        with pytest.raises(ModelInvalid, match=r"expected input 'chips' \(2, 112, 112, 3\), got \(3"):
+            ours.infer({"chips": chips(3)})
+    assert machine.builds[0]._profiles == []
+
+
 def test_free_sides_run_within_their_range(machine: Any, mean_colour: bytes) -> None:
     free = (FreeSize("x", 1, 8, 16, 24), FreeSize("x", 2, 8, 16, 24))
     options = PlanOptions(profile=Profile(1, 1, 2, free=free))
