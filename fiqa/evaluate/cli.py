@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from ...stream.errors import ConfigError
+from ...stream.errors import ConfigError, EngineUnavailable
 from ..methods import Preprocessing
 
 if TYPE_CHECKING:
@@ -81,11 +82,12 @@ def evaluate(
     cache: CacheOption = None,
 ) -> None:
     """Compare quality scores: error-versus-discard curves, best frame of each track, templates."""
-    from ..cli import _bar
-    from .open import open_dataset
-    from .report import write
-    from .run import Settings
-    from .run import evaluate as run
+    with _extra():
+        from ..cli import _bar
+        from .open import open_dataset
+        from .report import write
+        from .run import Settings
+        from .run import evaluate as run
 
     judges = _judges(fr, fr_preprocessing)
     methods = _methods(scores or [], scorer or [], made_by or [])
@@ -123,9 +125,10 @@ def calibrate(
     cache: CacheOption = None,
 ) -> None:
     """Fit score → probability that a face is recognised by YOUR model, and suggest thresholds."""
-    from ..cli import _bar
-    from .calibrate import TARGETS, calibrate_folder, summary
-    from .run import Judge
+    with _extra():
+        from ..cli import _bar
+        from .calibrate import TARGETS, calibrate_folder, summary
+        from .run import Judge
 
     judge = Judge(Path(fr).stem, Path(fr), fr_preprocessing)
     table = Path(scorer) if scorer is not None and Path(scorer).suffix == ".csv" else None
@@ -137,6 +140,16 @@ def calibrate(
     for line in summary(done):
         typer.echo(line)
     typer.echo(out)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as missing:
+        raise EngineUnavailable(
+            f"this command needs `pip install facesieve[fiqa]` ({missing.name} is missing)"
+        ) from missing
 
 
 def _judges(given: list[str], preprocessings: list[str] | None) -> list[Judge]:

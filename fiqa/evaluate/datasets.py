@@ -76,6 +76,7 @@ class Dataset:
     identities, videos: (n,); a face without a video is a video of its own. pairs: the published pairs, None
     where all pairs of the set count (one person and different videos; different people). unit: what the
     bootstrap draws: people, or pairs where a set does not say who is in them. heights_px: (n,) or None.
+    by_template: whether only templates are compared, never single faces (IJB has too many for all pairs).
     """
 
     name: str
@@ -88,13 +89,14 @@ class Dataset:
     templates: Templates | None = None
     unit: str = "people"
     heights_px: NDArray[np.float64] | None = None
+    by_template: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
 
     def has_tracks(self) -> bool:
         """Whether some video has two faces, and some person two videos."""
-        if self.pairs is not None or len(np.unique(self.videos)) == len(self):
+        if self.pairs is not None or self.by_template or len(np.unique(self.videos)) == len(self):
             return False
         whose = np.unique(np.stack([self.identities, self.videos], 1), axis=0)[:, 0]
         return len(np.unique(whose)) < len(whose)
@@ -139,6 +141,7 @@ class Dataset:
             templates,
             self.unit,
             None if self.heights_px is None else self.heights_px[kept],
+            self.by_template,
         )
 
 
@@ -149,14 +152,19 @@ def _renumbered(pairs: PairList, row_of: NDArray[np.intp]) -> PairList:
 
 
 def pair_list(pairs: Sequence[tuple[int, int, bool]], path: Path) -> PairList:
-    """From (first, second, same); SourceUnreadable with the path where both kinds are not there."""
+    """From (first, second, same)."""
     table = np.array([(a, b, int(same)) for a, b, same in pairs], np.intp).reshape(-1, 3)
-    same = table[:, 2].astype(np.bool_)
+    return both_kinds(PairList(table[:, 0], table[:, 1], table[:, 2].astype(np.bool_)), path)
+
+
+def both_kinds(pairs: PairList, path: Path) -> PairList:
+    """The pairs, if there are matched and mismatched ones; else SourceUnreadable with the path."""
+    same = pairs.same
     if same.all() or not same.any():
         raise SourceUnreadable(
             f"expected matched and mismatched pairs in {path}, got {int(same.sum())} and {int((~same).sum())}"
         )
-    return PairList(table[:, 0], table[:, 1], same)
+    return pairs
 
 
 def read_text(path: Path) -> list[str]:

@@ -88,6 +88,9 @@ def judge_figures(
     embeddings: (n, d). qualities: (n,) per method, higher is better, −inf where a face has none. Intervals
     draw people (or pairs, see Dataset.unit) `resamples` times; random's are the spread of 20 draws.
     """
+    faces = dataset, embeddings, qualities
+    if dataset.by_template and dataset.templates is not None:
+        dataset, embeddings, qualities = as_faces(dataset, dataset.templates, embeddings, qualities)
     pairs = compare(embeddings, dataset, fmr)
     tracks = tracks_of(dataset.identities, dataset.videos) if dataset.has_tracks() else None
     bench = _Bench(dataset, embeddings, pairs, tracks, resamples)
@@ -95,10 +98,9 @@ def judge_figures(
         methods = {name: bench.figures(quality) for name, quality in qualities.items()}
         methods[RANDOM] = bench.random()
         methods[ORACLE] = bench.figures(mated_similarity(pairs, len(dataset)))
+        whole, vectors, scores = faces
         templates = (
-            None
-            if dataset.templates is None
-            else template_figures(embeddings, dataset.templates, qualities, fmr)
+            None if whole.templates is None else template_figures(vectors, whole.templates, scores, fmr)
         )
         chance = bench.chance()
     return JudgeFigures(
@@ -174,6 +176,37 @@ def _spread(values: list[float]) -> Interval:
     return Interval(float(np.mean(values)), float(low), float(high))
 
 
+def as_faces(
+    dataset: Dataset,
+    templates: Templates,
+    embeddings: F32,
+    qualities: Mapping[str, NDArray[np.float64]],
+) -> tuple[Dataset, F32, dict[str, NDArray[np.float64]]]:
+    """Templates in the place of faces: plain mean embedding, mean quality of the faces that have one."""
+    alive = [rows for rows in templates.rows if len(rows)]
+    number = np.cumsum([len(rows) > 0 for rows in templates.rows]) - 1
+    first = [int(rows[0]) for rows in alive]
+    pairs = PairList(number[templates.pairs.first], number[templates.pairs.second], templates.pairs.same)
+    names = tuple(f"template {at}" for at in range(len(alive)))
+    people = Dataset(
+        dataset.name,
+        dataset.layout,
+        names,
+        tuple(dataset.images[row] for row in first),
+        dataset.identities[first],
+        np.array(names),
+        pairs,
+    )
+    means = template_means(unit(embeddings), templates, np.ones(len(embeddings)))
+    averaged = {name: np.array([_mean_score(q[rows]) for rows in alive]) for name, q in qualities.items()}
+    return people, means[[len(rows) > 0 for rows in templates.rows]].astype(np.float32), averaged
+
+
+def _mean_score(scores: NDArray[np.float64]) -> float:
+    finite = scores[np.isfinite(scores)]
+    return float(finite.mean()) if len(finite) else -np.inf
+
+
 def template_figures(
     embeddings: F32, templates: Templates, qualities: Mapping[str, NDArray[np.float64]], fmr: float
 ) -> TemplateFigures:
@@ -196,10 +229,11 @@ def _among_best(templates: Templates, quality: NDArray[np.float64], k: int) -> N
     return weight
 
 
-def _template_fnmr(
-    vectors: NDArray[np.float64], templates: Templates, weight: NDArray[np.float64], fmr: float
-) -> float:
-    """FNMR at the FMR of these templates; a medium weighs as much as its best face, however many it has."""
+def template_means(
+    vectors: NDArray[np.float64], templates: Templates, weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(t, d) weighted sum of each template's faces, 0 for an empty one; a medium weighs as much as its best
+    face, however many it has."""
     means = np.zeros((len(templates.rows), vectors.shape[1]))
     for at, rows in enumerate(templates.rows):
         if len(rows):
@@ -209,8 +243,17 @@ def _template_fnmr(
             np.maximum.at(highest, which, weight[rows])
             share = weight[rows] * (highest / np.maximum(total, 1e-12))[which]
             means[at] = share @ vectors[rows]
-    pairs: PairList = templates.pairs
-    similarities = pair_similarities(unit(means), pairs)
+    return means
+
+
+def _template_fnmr(
+    vectors: NDArray[np.float64], templates: Templates, weight: NDArray[np.float64], fmr: float
+) -> float:
+    """FNMR at the FMR of the templates so made."""
+    pairs = templates.pairs
+    if pairs.same.all() or not pairs.same.any():
+        raise ValueError("expected matched and mismatched pairs of templates")
+    similarities = pair_similarities(unit(template_means(vectors, templates, weight)), pairs)
     threshold = np.quantile(similarities[~pairs.same], 1.0 - fmr)
     return float((similarities[pairs.same] < threshold).mean())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from facesieve.fiqa import edc
 from facesieve.fiqa.evaluate import comparisons
 from facesieve.fiqa.evaluate.comparisons import compare, mated_similarity, upper_quantile
 from facesieve.fiqa.evaluate.datasets import Dataset, FaceImage, PairList, Templates
-from facesieve.fiqa.evaluate.figures import judge_figures, ranks, spearman, template_figures
+from facesieve.fiqa.evaluate.figures import as_faces, judge_figures, ranks, spearman, template_figures
 from facesieve.fiqa.selection import oracle_quality, tracks_of
 
 
@@ -152,3 +154,33 @@ def test_faces_of_one_medium_count_as_one() -> None:
     joined = template_figures(vectors, Templates(rows, np.array([1, *[2] * 9, 3, 4]), pairs), {}, 0.5)
     assert apart.plain == 1.0
     assert joined.plain == 0.0
+
+
+def test_sets_of_templates_compare_templates_only() -> None:
+    """Templates (0°, 20°), (12°), (70°), (85°): the first two are one person, as are the last two; media are
+    apart, so template 0 points to 10°. Genuine: 2° and 15°; impostors 58° to 75°."""
+    rows = (np.array([0, 1]), np.array([2]), np.array([3]), np.array([4]))
+    pairs = PairList(np.array([0, 2, 0, 1]), np.array([1, 3, 2, 3]), np.array([True, True, False, False]))
+    people = dataset(["a", "a", "a", "b", "b"], ["1", "2", "3", "4", "5"])
+    people = replace(people, templates=Templates(rows, np.arange(5), pairs), by_template=True)
+    quality = {"q": np.array([5.0, 1.0, 4.0, -np.inf, 2.0])}
+    figures = judge_figures(people, at_degrees(0, 20, 12, 70, 85), quality, 0.5, 5)
+    assert figures.genuine == 2
+    expected = (np.cos(np.radians(60)) + np.cos(np.radians(73))) / 2
+    assert figures.threshold == pytest.approx(expected, abs=1e-6)
+    _, means, scores = as_faces(people, people.templates, at_degrees(0, 20, 12, 70, 85), quality)
+    assert scores["q"].tolist() == [3.0, 4.0, -np.inf, 2.0]
+    assert np.degrees(np.arctan2(*means[0][::-1])) == pytest.approx(10.0, abs=1e-4)
+    assert figures.templates is not None
+    assert figures.templates.plain == 0.0
+
+
+def test_no_gap_where_the_oracle_is_no_better() -> None:
+    """Every frame of a person is the same: there is nothing to choose."""
+    people = dataset(["a"] * 4 + ["b"] * 4, ["1", "1", "2", "2", "3", "3", "4", "4"])
+    figures = judge_figures(people, at_degrees(*[0] * 4, *[50] * 4), {"q": np.arange(8.0)}, 0.5, 5)
+    selection = figures.methods["q"].selection
+    assert selection is not None
+    assert np.isnan(selection.gap_closed.value)
+    assert np.isnan(figures.methods["q"].areas[0.3].value)
+    assert selection.fnmr.value == figures.random_fnmr == figures.oracle_fnmr == 0.0
