@@ -15,6 +15,9 @@ from .onnx_wire import VARINT, Buffer, field, fields, info_name, input_names, re
 from .onnx_wire import with_input_shapes as _with_input_shapes
 from .signature import PixelInput, Shape, sole_input
 
+REVISION = 1
+"""Of what `prepared` makes of a graph: plans compiled from an older one are not taken for a newer."""
+
 # TensorProto.DataType and AttributeProto.AttributeType of onnx.proto.
 _FLOAT, _UINT8 = 1, 2
 _INT_ATTRIBUTE, _TENSOR_ATTRIBUTE, _INTS_ATTRIBUTE = 2, 4, 7

@@ -155,6 +155,7 @@ class TensorRTEngine(Closing):
             execution.drop(self._cuda)
         self._executions.clear()
         del self._context, self._plan
+        self._buffers.clear()  # views that the caller still holds keep their memory
         self._held.close()
 
     def _read_ports(self) -> None:

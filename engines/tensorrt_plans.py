@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..stream.errors import ConfigError, EngineUnavailable, ModelInvalid
-from . import compiled_cache, onnx_wire
+from . import compiled_cache, onnx_pixels, onnx_wire
 from .signature import PixelInput
 
 GraphPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 Hardware = Literal["this", "same_compute_capability", "ampere_plus"]
+log = logging.getLogger(__name__)
 _HEADER_LENGTH_BYTES = 4
 _MODEL_DIGITS, _KEY_DIGITS = 16, 32
 # Order in which reasons are told when a stored plan differs in several.
@@ -153,7 +155,7 @@ class PlanKey:
         flags += ", version compatible" if options.version_compatible else ""
         parts = {
             "model": model,
-            "pixels": repr(pixels),
+            "pixels": f"{pixels}, revision {onnx_pixels.REVISION}",
             "precision": options.precision,
             "profile": repr(options.profile),
             "options": flags,
@@ -218,7 +220,11 @@ class PlanCache:
                 f"{self.folder}: cannot store plans there ({error.strerror}); name another cache folder"
             ) from error
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.warning("%s: another process is building this plan; waiting for it", self.path(key))
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _why_absent(self, key: PlanKey) -> str:
