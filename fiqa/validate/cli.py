@@ -34,7 +34,7 @@ def validate(
         float, typer.Option(min=0, help="Most regret, as a share of a random choice's.")
     ] = 0.9,
     max_error_rise: Annotated[
-        float, typer.Option(min=-1, max=1, help="Most recognition error above that of random frames.")
+        float, typer.Option(min=-1, max=1, help="Most recognition error above random frames', low end.")
     ] = 0.0,
     fmr: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="False match rate that the threshold is read off at.")
