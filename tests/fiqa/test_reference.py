@@ -11,6 +11,7 @@ import pytest
 from facesieve.fiqa.edc import Verification, discard_at, error_versus_discard, partial_auc, verification
 from facesieve.fiqa.embedders import MobileFaceNetFoamliu
 from facesieve.fiqa.faces import Faces, aligned_chips, read_faces
+from facesieve.fiqa.lightqnet import LightQNet
 from facesieve.fiqa.selection import oracle_quality, track_selection, tracks_of
 from facesieve.stream.types import F32, U8
 
@@ -35,10 +36,12 @@ def _laplacian(chips: U8) -> np.ndarray:
     [
         ("height", (0.2471, 0.2248, 0.2166), (0.903, 0.871), 0.2414),
         ("laplacian", (0.2456, 0.2245, 0.2028), (0.906, 0.866), 0.2523),
+        ("lightqnet", (0.2280, 0.1943, 0.1689), (0.843, 0.784), 0.2336),
         ("oracle", (0.1959, 0.1192, 0.0697), (0.715, 0.590), 0.1308),
     ],
 )
 def test_reference_figures(
+    shared: Path,
     frames: tuple[Faces, U8, F32, Verification],
     score: str,
     discards: tuple[float, ...],
@@ -51,6 +54,7 @@ def test_reference_figures(
     quality = {
         "height": lambda: faces.heights_px,
         "laplacian": lambda: _laplacian(chips),
+        "lightqnet": lambda: LightQNet(shared / "models" / "lightqnet-dm100.pb").score(chips),
         "oracle": lambda: oracle_quality(embeddings, tracks),
     }[score]()
     curve = error_versus_discard(pairs, quality)
