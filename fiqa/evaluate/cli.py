@@ -80,13 +80,16 @@ def evaluate(
     frames: Annotated[int, typer.Option(min=1, help="Frames of each video of YouTube Faces.")] = 5,
     yunet: YunetOption = None,
     cache: CacheOption = None,
+    time: Annotated[
+        bool, typer.Option("--time", help="Measure the networks, and FaceQAN with the first recogniser.")
+    ] = False,
 ) -> None:
     """Compare quality scores: error-versus-discard curves, best frame of each track, templates."""
     with _extra():
         from ..cli import _bar
         from .open import open_dataset
         from .report import write
-        from .run import Settings
+        from .run import Settings, runtime
         from .run import evaluate as run
 
     judges = _judges(fr, fr_preprocessing)
@@ -94,7 +97,8 @@ def evaluate(
     settings = Settings(tuple(fmr or (1e-3,)), resamples, lightqnet, cache)
     sets = [open_dataset(path, frames) for path in datasets]
     results = run(sets, judges, methods, settings, _finder(yunet), _bar)
-    for path in write(out, results, methods, settings):
+    cost = runtime(sets[0], judges[0], methods, _finder(yunet)) if time else None
+    for path in write(out, results, methods, settings, cost):
         typer.echo(path)
 
 

@@ -10,8 +10,9 @@ from html import escape
 
 from ..selection import Interval
 from .figures import JudgeFigures
-from .plots import correlation_plot, edc_plot, histograms, interval_plot
+from .plots import correlation_plot, edc_plot, histograms, interval_plot, seconds_plot
 from .run import Method, SetResult
+from .timing import Runtime
 
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
@@ -30,13 +31,14 @@ p.note { color: #767676; max-width: 46rem; }
 """
 
 
-def page(results: Sequence[SetResult], methods: Sequence[Method]) -> str:
+def page(results: Sequence[SetResult], methods: Sequence[Method], cost: Runtime | None = None) -> str:
     """The page of all results."""
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(_STYLE)}'; base-uri 'none'; "
         "form-action 'none'"
     )
     body = "".join(part for result in results for part in _dataset(result, methods))
+    body += "" if cost is None else "".join(_cost(cost))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -150,6 +152,18 @@ def _templates(figures: JudgeFigures) -> str:
     ]
     heads = ["templates, FNMR", "weighted mean", "best 1", "best 3", "best 5"]
     return _rows(heads, rows)
+
+
+def _cost(cost: Runtime) -> Iterator[str]:
+    yield f"<section>\n<h2>What it costs</h2>\n<p>Measured on {escape(cost.machine)}.</p>\n"
+    rows = [
+        [escape(name), f"{one.parameters / 1e6:.2f} M", f"{one.single_ms:.2f}", f"{one.batch_ms:.2f}"]
+        for name, one in cost.networks.items()
+    ]
+    if rows:
+        yield _rows(["network", "parameters", "ms a face", "ms, of 8 at once"], rows)
+    yield _plot(seconds_plot(cost.faceqan_s), "FaceQAN's seconds an image against k")
+    yield "</section>\n"
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -124,5 +124,15 @@ def reliability_plot(bins: Sequence[tuple[float, float, int]], fmr: float) -> st
         return _svg(figure)
 
 
+def seconds_plot(seconds: Mapping[int, float]) -> str:
+    """FaceQAN's time per image against its number of adversarial copies."""
+    with _look():
+        figure, axes = _axes(5.0, 2.8)
+        axes.plot(list(seconds), list(seconds.values()), "o-", color=COLOURS[0])
+        axes.set(xlabel="k (adversarial copies)", ylabel="FaceQAN, seconds an image")
+        axes.set_ylim(bottom=0)
+        return _svg(figure)
+
+
 def _short(name: str, most: int = 32) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from ..selection import Interval
 from .figures import JudgeFigures, MethodFigures
 from .page import comparison, page
 from .run import Method, SetResult, Settings
+from .timing import Runtime
 
 
-def report(results: Sequence[SetResult], methods: Sequence[Method], settings: Settings) -> dict[str, Any]:
+def report(
+    results: Sequence[SetResult], methods: Sequence[Method], settings: Settings, cost: Runtime | None = None
+) -> dict[str, Any]:
     """evaluation.json: numbers only, NaN as null."""
     return {
+        **({} if cost is None else {"runtime": asdict(cost)}),
         "resamples": settings.resamples,
         "datasets": [
             {
@@ -91,11 +96,15 @@ def _number(value: float) -> float | None:
 
 
 def write(
-    out: Path, results: Sequence[SetResult], methods: Sequence[Method], settings: Settings
+    out: Path,
+    results: Sequence[SetResult],
+    methods: Sequence[Method],
+    settings: Settings,
+    cost: Runtime | None = None,
 ) -> tuple[Path, Path]:
     """evaluation.json and evaluation.html in `out`."""
     make_folder(out)
-    content = report(results, methods, settings)
+    content = report(results, methods, settings, cost)
     write_whole(out / "evaluation.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    write_whole(out / "evaluation.html", page(results, methods).encode())
+    write_whole(out / "evaluation.html", page(results, methods, cost).encode())
     return out / "evaluation.json", out / "evaluation.html"

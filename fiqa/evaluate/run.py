@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from ...stream.errors import ConfigError, SourceUnreadable
 from ...stream.types import F32
 from ..methods import Preprocessing
-from . import columns
-from .chips import Finder, read_chips
+from . import columns, timing
+from .chips import Chips, Finder, read_chips
 from .columns import Column, Progress
 from .datasets import Dataset
 from .figures import JudgeFigures, judge_figures, spearman
 from .scores import read_scores
+from .timing import Runtime
 
 SHEET_FACES = 16
 SHEET_PX = 64
@@ -181,6 +182,31 @@ def _sheet(dataset: Dataset, quality: NDArray[np.float64], finder: Finder) -> li
             _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
             pictures.append(data.tobytes())
     return pictures
+
+
+def runtime(
+    dataset: Dataset, judge: Judge, methods: Sequence[Method], finder: AbstractContextManager[Finder]
+) -> Runtime:
+    """What the networks among the methods cost, and FaceQAN with this recogniser, on faces of the set."""
+    found: list[Chips] = []
+    with finder as find:
+        for part in read_chips(dataset, np.arange(len(dataset), dtype=np.intp), find, timing.BATCH):
+            found.append(part)
+            if sum(len(p.rows) for p in found) >= timing.BATCH:
+                break
+    chips = np.concatenate([part.chips for part in found])[: timing.BATCH]
+    eyes = np.concatenate([part.eyes_px for part in found])[: timing.BATCH]
+    if not len(chips):
+        raise SourceUnreadable(f"{dataset.name}: no face that could be aligned, to measure times on")
+    return Runtime(
+        timing.machine(),
+        {
+            m.name: timing.network_cost(m.network, columns.scorer(m.network), chips, eyes)
+            for m in methods
+            if m.network is not None
+        },
+        timing.faceqan_seconds(judge.path, judge.preprocessing, chips[0]),
+    )
 
 
 def _check(

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from facesieve.engines.models.students import Calibration
-from facesieve.fiqa.evaluate import cli
+from facesieve.fiqa.evaluate import cli, timing
 from facesieve.stream.errors import ConfigError, SourceError, SourceUnreadable
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -174,6 +175,25 @@ def test_the_page_needs_nothing_and_runs_nothing(
         }
     assert page.count('src="data:image/jpeg;base64,') == 3 * 16
     assert len(page) < 1_000_000
+
+
+def test_times(tmp_path: Path, faces: Path, recogniser: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "faceqan_seconds", partial(timing.faceqan_seconds, copies=(2, 3)))
+    brightness = pooled_network(tmp_path / "bright.onnx", "quality")
+    options = ("--fr", recogniser, "--scorer", f"<i>={brightness}", "--resamples", 2, "--fmr", 0.05, "--time")
+    call("evaluate", faces, *options, "--out", tmp_path / "out")
+    cost = json.loads((tmp_path / "out" / "evaluation.json").read_text())["runtime"]
+    assert cost["networks"]["<i>"]["parameters"] == 0
+    assert cost["networks"]["<i>"]["single_ms"] > 0
+    assert cost["networks"]["<i>"]["batch_ms"] > 0
+    assert cost["faceqan_s"].keys() == {"2", "3"}
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "What it costs" in page
+    assert "<i>" not in page
+
+
+def test_parameters_are_those_of_the_graph(tmp_path: Path) -> None:
+    assert timing.parameters(pooled_network(tmp_path / "e.onnx", "embedding")) == 1  # the constant 128
 
 
 def test_published_pairs_and_templates_go_through(tmp_path: Path, faces: Path, recogniser: Path) -> None:
