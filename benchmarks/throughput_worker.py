@@ -37,12 +37,15 @@ def facesieve(clip: str, argument: str) -> dict[str, Any]:
     began = time.perf_counter()
     from facesieve import job
     from facesieve.config import parse_config
+    from facesieve.stream.decode import VideoSource
 
     built_at = []
     build = job.build
 
     def timed_build(config: Any) -> Any:
         built = build(config)
+        with VideoSource(clip) as film:  # a detector compiles for the size of the frames when the first comes
+            built.detector.detect(next(iter(film)))
         built_at.append(time.perf_counter())
         return built
 

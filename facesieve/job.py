@@ -9,11 +9,13 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from .build import Built, build
 from .config import Config
@@ -83,7 +85,7 @@ def best_shots(source: str | Path, *, top_k: int = 3, config: Config | None = No
     """
     config = config or Config()
     config = config.model_copy(update={"selection": config.selection.model_copy(update={"top_k": top_k})})
-    with closing(build(config)) as built, closing(_open(str(source), config)) as frames:
+    with _opencv_alone(), closing(build(config)) as built, closing(_open(str(source), config)) as frames:
         for result in built.pipeline.run(frames):
             yield from result.shots
 
@@ -116,6 +118,7 @@ def run_sources(
     Networks are fetched and compiled once the first source has turned out to be readable.
     """
     with ExitStack() as stack:
+        stack.enter_context(_opencv_alone())
 
         @functools.cache
         def built() -> Built:
@@ -175,6 +178,18 @@ def _run_one(
             outcome.report = sink.finish(
                 _facts(outcome, source, duration_s, built, config, progress, elapsed_s)
             )
+
+
+@contextmanager
+def _opencv_alone() -> Iterator[None]:
+    """OpenCV on one thread meanwhile: chips are too small to share out, and its workers spin while they wait
+    for the next, on cores that the decoder wants (a twelfth of all time on a 360p film)."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _open(spec: str, config: Config) -> FrameSource:

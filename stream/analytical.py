@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .ports import Closing
-from .pose import head_pose
+from .pose import face_pose
 from .types import U8, Crop, Quality
 
 EXPONENTS = MappingProxyType(
@@ -82,16 +82,15 @@ def components(crops: Sequence[Crop]) -> dict[str, npt.NDArray[np.float64]]:
 
 def _measured(crops: Sequence[Crop]) -> list[tuple[float, ...]]:
     """The parts of each crop, in the order of EXPONENTS."""
-    poses = np.radians(head_pose(np.stack([crop.landmarks for crop in crops]))).tolist()
     rows: list[tuple[float, ...]] = []
-    for crop, angles in zip(crops, poses, strict=True):
+    for crop in crops:
         luma = np.asarray(cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY), np.uint8)
         detail = _detail(luma)
         rows.append(
             (
                 detail / (detail + HALF_SHARPNESS),
                 1 - math.exp(-crop.eye_distance_px / SIZE_PX),
-                math.prod(_facing(angle) for angle in angles),
+                math.prod(_facing(angle) for angle in face_pose(crop.landmarks.tolist())),
                 _exposure(luma[_FACE]),
                 1 - crop.truncated,
                 min(max(crop.detection_score, 0.0), 1.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import mul
 
 import numpy as np
 import numpy.typing as npt
@@ -32,20 +33,22 @@ def head_pose(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     nose up. roll in (−180, 180]: positive with the right eye of the image lower. Proxies: a person's own
     proportions and the detector's idea of a mouth corner move pitch by some 10°, yaw by less.
     """
-    # Plain numbers: a frame shows a few faces, and arrays of five points cost ten times as much.
-    poses = [_pose(face) for face in landmarks.tolist()]
+    poses = [face_pose(face) for face in landmarks.tolist()]
     return np.degrees(np.array(poses, np.float64).reshape(-1, 3))
 
 
-def _pose(points: list[list[float]]) -> tuple[float, float, float]:
-    """Yaw, pitch and roll of one face in radians."""
+def face_pose(points: list[list[float]]) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of one face, [x, y] five times, in radians, as head_pose has them.
+
+    In plain numbers: a frame shows a few faces, and arrays of five points cost ten times as much.
+    """
     mean_x, mean_y = sum(x for x, _ in points) / 5, sum(y for _, y in points) / 5
     xs, ys = [x - mean_x for x, _ in points], [y - mean_y for _, y in points]
     spread = sum(map(abs, xs)) + sum(map(abs, ys))
     if not 0 < spread < math.inf:
         return _NO_POSE
-    across = [_dot(row, xs) / spread for row in _FIT]
-    along = [_dot(row, ys) / spread for row in _FIT]
+    across = [sum(map(mul, row, xs)) / spread for row in _FIT]
+    along = [sum(map(mul, row, ys)) / spread for row in _FIT]
     aa, bb, ab = _dot(across, across), _dot(along, along), _dot(across, along)
     root = math.sqrt(max(aa * bb - ab**2, 0.0))
     if root <= 1e-9 * (aa + bb):
@@ -58,7 +61,7 @@ def _pose(points: list[list[float]]) -> tuple[float, float, float]:
 
 
 def _dot(a: list[float], b: list[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _unit(vector: list[float]) -> list[float]:

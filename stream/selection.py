@@ -12,7 +12,7 @@ from typing import Any
 
 from .candidates import TICKS_PER_S, Candidate, Candidates, Timeline
 from .errors import ConfigError
-from .pose import head_pose
+from .pose import face_pose
 from .types import BestShot, Crop, Detections, Quality, Rejection, TrackEnd, TrackResult, TrackSummary
 
 
@@ -91,23 +91,13 @@ def gate(detections: Detections, width: int, height: int, *, selection: Selectio
     landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits a Pipeline.
     """
     return [
-        _refused(box, points, pose, width, height, selection)
-        for box, points, pose in zip(
-            detections.boxes.tolist(),
-            detections.landmarks.tolist(),
-            head_pose(detections.landmarks).tolist(),
-            strict=True,
-        )
+        _refused(box, points, width, height, selection)
+        for box, points in zip(detections.boxes.tolist(), detections.landmarks.tolist(), strict=True)
     ]
 
 
 def _refused(
-    box: list[float],
-    points: list[list[float]],
-    pose: list[float],
-    width: int,
-    height: int,
-    selection: Selection,
+    box: list[float], points: list[list[float]], width: int, height: int, selection: Selection
 ) -> Rejection | None:
     if not all(map(math.isfinite, itertools.chain(box, *points))):
         return Rejection.TRUNCATED
@@ -119,7 +109,10 @@ def _refused(
         return Rejection.TRUNCATED
     limits = (selection.max_yaw_deg, selection.max_pitch_deg, selection.max_roll_deg)
     # Compared so that the NaN of a face without a pose is beyond every limit.
-    within = (limit is None or abs(angle) <= limit for angle, limit in zip(pose, limits, strict=True))
+    within = (
+        limit is None or abs(math.degrees(angle)) <= limit
+        for angle, limit in zip(face_pose(points), limits, strict=True)
+    )
     return None if all(within) else Rejection.POSE
 
 
