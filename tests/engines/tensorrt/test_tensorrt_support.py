@@ -50,6 +50,18 @@ def test_shipped_graphs(path: Path) -> None:
     assert taken(path.read_bytes(), None, path.name) == ()
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_shipped_graphs_in_lower_precision(precision: str) -> None:
+    """As the build makes them; noise calibrates well enough where only operators and types are read."""
+    from facesieve.engines.build import graph, half, int8
+
+    samples = [{"chips": np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)}]
+    for path in SHIPPED:
+        model = graph.read(path)
+        made = half.to_half(model) if precision == "fp16" else int8.to_int8(model, samples)
+        assert taken(made.SerializeToString(), None, path.name) == ()
+
+
 def test_uint8_that_is_moved_before_it_is_cast_is_why_graphs_are_prepared() -> None:
     """As torch exports a permute of uint8 chips."""
     nodes = [
@@ -87,7 +99,8 @@ def test_centerface(weights: Callable[[str], Path]) -> None:
 @pytest.mark.parametrize("architecture", ["T", "S", "AI-KD", "DifFIQA(R)"])
 def test_exported_students(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
     """Random weights. Each backbone and head is here once: M, L and the others repeat the blocks of S."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     from facesieve.fiqa.export import export_student
     from facesieve.fiqa.networks import AIKD, DifFIQAR, EDifFIQA, iresnet
     from facesieve.fiqa.networks.mobilefacenet import MobileFaceNet
