@@ -24,19 +24,23 @@ from .config import (
     ScrfdConfig,
     SelectionConfig,
     StudentConfig,
+    TensorRTConfig,
     YuNetConfig,
 )
 from .engines.models.blazeface import BlazeFace
 from .engines.models.centerface import CenterFace
 from .engines.models.facemesh import FaceMesh
-from .engines.models.letterbox import FaceSized
+from .engines.models.letterbox import STRIDE, FaceSized
 from .engines.models.mediapipe import MediaPipeTasks
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
+from .engines.onnx_wire import input_names
 from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.openvino import OpenVinoEngine
 from .engines.signature import PixelInput
+from .engines.tensorrt import TensorRTEngine
+from .engines.tensorrt_plans import FreeSize, PlanOptions, Profile
 from .engines.zoo.store import Store, cache_folder
 from .stream.analytical import AnalyticalScorer
 from .stream.errors import ConfigError, WeightsUnavailable
@@ -195,6 +199,40 @@ class _Parts:
                         f"{path}: the onnxruntime engine cannot read TensorFlow Lite; use openvino"
                     )
                 return OnnxRuntimeEngine(path, pixels=pixels, threads=onnxruntime.threads)
+            case TensorRTConfig() as tensorrt:
+                if path.suffix == ".tflite":
+                    raise ConfigError(
+                        f"{path}: the tensorrt engine cannot read TensorFlow Lite; use openvino"
+                    )
+                return TensorRTEngine(
+                    path,
+                    pixels=pixels,
+                    options=_plan_options(tensorrt, path, pixels),
+                    device=tensorrt.device,
+                    build=tensorrt.build,
+                    cuda_graphs=tensorrt.cuda_graphs,
+                    cache_dir=cache_folder() / "compiled",
+                )
+
+
+def _plan_options(config: TensorRTConfig, path: Path, pixels: PixelInput | None) -> PlanOptions:
+    """A profile for batches of chips, or for one frame of any size a detector may be given."""
+    if pixels is not None and pixels.height is None:
+        name = input_names(path.read_bytes())[0]
+        sides = FaceSized.SIDES_PX
+        free = tuple(FreeSize(name, axis, STRIDE, sides[0], sides[1]) for axis in (1, 2))
+        profile = Profile(1, 1, 1, free)
+    else:
+        profile = Profile(config.min_batch, config.opt_batch, config.max_batch)
+    return PlanOptions(
+        precision=config.precision,
+        profile=profile,
+        optimisation_level=config.optimisation_level,
+        workspace_bytes=None if config.workspace_mb is None else config.workspace_mb * 2**20,
+        tf32=config.tf32,
+        hardware=config.hardware,
+        version_compatible=config.version_compatible,
+    )
 
 
 def _tracker(config: Config) -> Tracker:

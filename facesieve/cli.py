@@ -34,7 +34,7 @@ app.add_typer(models, name="models")
 
 Detectors = Literal["centerface", "yunet", "scrfd", "blazeface", "mediapipe"]
 Trackers = Literal["bytetrack", "ocsort"]
-Engines = Literal["openvino", "onnxruntime"]
+Engines = Literal["openvino", "onnxruntime", "tensorrt"]
 DEBUG = "FACESIEVE_DEBUG"
 
 

@@ -128,7 +128,28 @@ class OnnxRuntimeConfig(Table):
     threads: int = Field(0, ge=0, le=256)
 
 
-EngineConfig = Annotated[OpenVinoConfig | OnnxRuntimeConfig, Field(discriminator="kind")]
+class TensorRTConfig(Table):
+    """NVIDIA GPUs; not yet run on one. device: its index. precision: that of the graph, which is where
+    TensorRT takes it from. min_batch, opt_batch, max_batch: faces scored in one call. cuda_graphs: replay
+    recorded launches. build: "now" builds missing plans at the start (minutes), "never" refuses to start without.
+    hardware, version_compatible: plans for other GPUs of the kind, or for later TensorRT versions."""
+
+    kind: Literal["tensorrt"] = "tensorrt"
+    device: int = Field(0, ge=0)
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    min_batch: int = Field(1, ge=1)
+    opt_batch: int = Field(8, ge=1)
+    max_batch: int = Field(32, ge=1)
+    optimisation_level: int = Field(3, ge=0, le=5)
+    workspace_mb: int | None = Field(None, ge=1)
+    tf32: bool = False
+    hardware: Literal["this", "same_compute_capability", "ampere_plus"] = "this"
+    version_compatible: bool = False
+    cuda_graphs: bool = False
+    build: Literal["now", "never"] = "never"
+
+
+EngineConfig = Annotated[OpenVinoConfig | OnnxRuntimeConfig | TensorRTConfig, Field(discriminator="kind")]
 
 
 class SelectionConfig(Table):
