@@ -14,13 +14,14 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from facesieve.fiqa.diffiqa import Diffusion, UNet
 from facesieve.fiqa.faces import aligned_chips, read_faces
 from facesieve.fiqa.recognisers import load_recogniser
 from facesieve.fiqa.teachers import FaceQAN, FaceQANSettings
 from facesieve.fiqa.validate.cli import validate
 from facesieve.fiqa.validate.report import as_html, as_json
 from facesieve.fiqa.validate.run import Plan, Validation, validate_run
-from facesieve.stream.errors import NoFrames, SourceMissing
+from facesieve.stream.errors import ConfigError, NoFrames, SourceMissing
 from facesieve.stream.selection import Selection, TopKSelector
 from facesieve.stream.sinks import CandidateArchive, FolderSink
 from facesieve.stream.types import Crop, Quality, TrackEnd
@@ -160,3 +161,19 @@ def test_a_run_without_candidates_says_what_to_do(runs, recogniser: Path, tmp_pa
         archive.finish()
     with pytest.raises(NoFrames, match="nothing to validate"):
         validate_run(tmp_path, FaceQAN(network), network, recogniser, Plan())
+
+
+def test_diffiqa_teaches_where_its_unet_is_given(runs, recogniser: Path, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(validate)
+    torch.manual_seed(0)
+    torch.save({"model": Diffusion(UNet(8, (1, 1, 1, 2))).state_dict()}, tmp_path / "unet.pt")
+    common = [str(runs[True]), "--fr", str(recogniser), "--method", "diffiqa", "--threads", "1"]
+    common += ["--copies", "1", "--sample", "2", "--tracks", "1"]
+    without = CliRunner().invoke(app, common)
+    assert isinstance(without.exception, ConfigError)
+    CliRunner().invoke(app, [*common, "--diffusion", str(tmp_path / "unet.pt"), "--out", str(tmp_path)])
+    data = json.loads((tmp_path / "validation.json").read_text())
+    assert data["teacher"]["method"] == "diffiqa"
+    assert len(data["faces"]) == 1 + 2
+    assert all(-1 <= face["teacher"] <= 1 for face in data["faces"])
