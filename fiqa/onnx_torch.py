@@ -203,6 +203,15 @@ def _cast(i: Sequence[Any], a: Attributes) -> Tensor:
     return x if wanted.is_floating_point and x.is_floating_point() else x.to(wanted)
 
 
+def _pad(i: Sequence[Any], a: Attributes) -> Tensor:
+    """With zeros or another constant, on every axis."""
+    if a.get("mode", b"constant") != b"constant" or _at(i, 3) is not None:
+        raise ModelInvalid("expected a Pad with a constant, on every axis in turn")
+    amounts, value = _ints(i[1]), 0.0 if _at(i, 2) is None else float(i[2])
+    ends = zip(amounts[: i[0].ndim], amounts[i[0].ndim :], strict=True)
+    return F.pad(i[0], [amount for pair in reversed(list(ends)) for amount in pair], value=value)
+
+
 def _max_pool(i: Sequence[Any], a: Attributes) -> Tensor:
     padded = _pad2d(i[0], a, float("-inf"))
     return F.max_pool2d(padded, tuple(a["kernel_shape"]), tuple(a.get("strides", (1, 1))))
@@ -231,6 +240,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "Dropout": lambda i, _: i[0],
     "Erf": lambda i, _: torch.erf(i[0]),
     "Exp": lambda i, _: torch.exp(i[0]),
+    "Expand": lambda i, _: i[0] + torch.zeros(_ints(i[1]), dtype=i[0].dtype, device=i[0].device),
     "Flatten": _flatten,
     "Gather": _gather,
     "Gelu": lambda i, a: F.gelu(i[0], approximate=a.get("approximate", b"none").decode()),
@@ -244,6 +254,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "Mul": lambda i, _: i[0] * i[1],
     "Neg": lambda i, _: -i[0],
     "PRelu": _prelu,
+    "Pad": _pad,
     "Pow": lambda i, _: i[0] ** i[1],
     "Reciprocal": lambda i, _: torch.reciprocal(i[0]),
     "ReduceL2": _reduce(lambda x, axes, keep: x.norm(p=2, dim=axes, keepdim=keep)),
@@ -251,7 +262,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "ReduceSum": _reduce(lambda x, axes, keep: x.sum(dim=axes, keepdim=keep)),
     "Relu": lambda i, _: torch.relu(i[0]),
     "Reshape": _reshape,
-    "Shape": lambda i, _: torch.tensor(i[0].shape),
+    "Shape": lambda i, a: torch.tensor(i[0].shape[a.get("start", 0) : a.get("end")]),
     "Sigmoid": lambda i, _: torch.sigmoid(i[0]),
     "Slice": _slice,
     "Softmax": lambda i, a: torch.softmax(i[0], dim=a.get("axis", -1)),

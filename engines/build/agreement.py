@@ -49,13 +49,9 @@ class Limits:
 LIMITS: Final = Limits(0.99, 0.03)
 
 
-def measure(original: Detector, compiled: Detector, frames: Sequence[Frame], least_score: float) -> Agreement:
-    """Run both over the frames. least_score: the one that both were built with."""
-    return agreement(
-        [original.detect(frame) for frame in frames],
-        [compiled.detect(frame) for frame in frames],
-        least_score,
-    )
+def found(detector: Detector, frames: Sequence[Frame]) -> list[Detections]:
+    """What the detector finds in each frame."""
+    return [detector.detect(frame) for frame in frames]
 
 
 def agreement(
@@ -63,7 +59,7 @@ def agreement(
 ) -> Agreement:
     """Of the faces of the same frames. ConfigError for fewer than 20 sure faces."""
     sure = least_score + BORDERLINE
-    found: list[bool] = []
+    sure_found: list[bool] = []
     every: list[bool] = []
     confirmed: list[bool] = []
     shifts: list[float] = []
@@ -73,7 +69,7 @@ def agreement(
             there = bool(len(b)) and overlap[i].max() >= SAME_IOU
             every.append(there)
             if a.scores[i] > sure:
-                found.append(there)
+                sure_found.append(there)
             if there:
                 eyes = float(np.linalg.norm(a.landmarks[i, 0] - a.landmarks[i, 1]))
                 apart = np.linalg.norm(a.landmarks[i] - b.landmarks[overlap[i].argmax()], axis=1).mean()
@@ -81,15 +77,15 @@ def agreement(
         confirmed.extend(
             bool(len(a)) and overlap[:, j].max() >= SAME_IOU for j in np.flatnonzero(b.scores > sure)
         )
-    if len(found) < LEAST_FACES:
+    if len(sure_found) < LEAST_FACES:
         raise ConfigError(
-            f"expected frames with {LEAST_FACES} sure faces or more to measure on, got {len(found)} faces in "
-            f"{len(original)} frames"
+            f"expected frames with {LEAST_FACES} sure faces or more to measure on, got {len(sure_found)} "
+            f"faces in {len(original)} frames"
         )
     return Agreement(
         frames=len(original),
-        faces=len(found),
-        found=float(np.mean(found)),
+        faces=len(sure_found),
+        found=float(np.mean(sure_found)),
         confirmed=float(np.mean(confirmed)) if confirmed else 0.0,
         all_found=float(np.mean(every)),
         landmarks_mean=float(np.mean(shifts)) if shifts else float("inf"),

@@ -101,18 +101,21 @@ THRESHOLDS: Final[dict[Precision, Thresholds]] = {
 }
 
 
-def measure(
-    original: Engine, compiled: Engine, chips: Chips, *, margin: float = MARGIN, batch: int = 16
-) -> Fidelity:
-    """Score the chips with both networks and compare. Closes neither.
+def qualities(engine: Engine, chips: Chips, *, batch: int = 16) -> list[Quality]:
+    """What the network says of each chip; the engine stays open.
 
-    Raises ConfigError for fewer than ten tracks of two frames, ModelInvalid where a network gives no numbers.
+    Raises ConfigError for fewer than ten tracks of two frames, ModelInvalid where it gives no numbers.
     """
     _require_tracks(chips)
-    crops = chips.crops()
-    before = OnnxScorer(original, name="the original", max_batch=batch).score(crops)
-    after = OnnxScorer(compiled, name="the compiled network", max_batch=batch).score(crops)
-    return fidelity(_scores(before), _scores(after), chips.tracks, _cosines(before, after), margin=margin)
+    return OnnxScorer(engine, name="the network", max_batch=batch).score(chips.crops())
+
+
+def compare(
+    original: Sequence[Quality], compiled: Sequence[Quality], chips: Chips, *, margin: float = MARGIN
+) -> Fidelity:
+    """Of what two networks say of the same chips."""
+    cosines = _cosines(original, compiled)
+    return fidelity(_scores(original), _scores(compiled), chips.tracks, cosines, margin=margin)
 
 
 def fidelity(

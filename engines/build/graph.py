@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from ...stream.errors import EngineUnavailable, ModelInvalid, OutputFull, OutputUnwritable
 from .. import onnx_wire, signature
 from ..signature import Shape
@@ -63,11 +65,15 @@ def read(model: Path, free: Mapping[str, Shape] | None = None) -> Any:
         version = max((o.version for o in proto.opset_import if o.domain in _STANDARD), default=0)
         if version < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
-        return _folded(onnx, proto)
+        folded = _folded(onnx, proto)
     except EngineUnavailable:
         raise
     except Exception as damage:  # protobuf, the converter and the runtime have no common base
         raise ModelInvalid(f"{model}: cannot be brought to opset {OPSET}: {_first_line(damage)}") from damage
+    for tensor in folded.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.isnan(onnx.numpy_helper.to_array(tensor)).any():
+            raise ModelInvalid(f"{model}: expected weights that are numbers, got NaN in {tensor.name!r}")
+    return folded
 
 
 def _drop_listed_constants(proto: Any) -> None:

@@ -22,7 +22,7 @@ from ..signature import Feeds, PixelInput
 from . import agreement, gate, graph
 from .gate import Chips, Precision
 from .half import to_half
-from .int8 import Activations, ends, to_int8
+from .int8 import Activations, ends, linear, to_int8
 
 CALIBRATION_CHIPS: Final = 128
 CALIBRATION_FRAMES: Final = 24
@@ -65,10 +65,10 @@ def build_student(
     """The quality network `model` in `precision`, written to `out` if it ranks chips as fp32 does.
 
     calibrate_on: chips for the scales of int8; without them every fourth track of `chips` is taken for that
-    and left out of the gate. int8 is tried with every layer, then with the first and last in fp32; and both
-    with signed activations, then with unsigned ones (see to_int8). bf16 is arithmetic that the engine does on
-    the fp32 graph. Raises GateFailed (nothing is installed), ConfigError, ModelInvalid, OutputUnwritable,
-    OutputFull, EngineUnavailable.
+    and left out of the gate. int8 is tried with every layer, then with the first and last in fp32, then with
+    all linear layers too; each with signed activations, then with unsigned ones (see to_int8). bf16 is
+    arithmetic that the engine does on the fp32 graph. Raises GateFailed (nothing is installed), ConfigError,
+    ModelInvalid, OutputUnwritable, OutputFull, EngineUnavailable.
     """
     name = graph.sole_input(model)
     original = graph.read(model)
@@ -79,12 +79,12 @@ def build_student(
     if precision == "int8" and calibrate_on is None:
         calibrate_on, chips = _split(chips)
 
+    with OpenVinoEngine(model, pixels=pixels, precision="fp32") as engine:
+        before = gate.qualities(engine, chips)
+
     def check(made: Path, arithmetic: Arithmetic) -> dict[str, Any]:
-        with (
-            OpenVinoEngine(model, pixels=pixels, precision="fp32") as before,
-            OpenVinoEngine(made, pixels=pixels, precision=arithmetic) as after,
-        ):
-            found = gate.measure(before, after, chips, margin=margin)
+        with OpenVinoEngine(made, pixels=pixels, precision=arithmetic) as engine:
+            found = gate.compare(before, gate.qualities(engine, chips), chips, margin=margin)
         gate.require(found, precision, f"{model} in {precision}")
         return gate.as_record(found, precision)
 
@@ -115,12 +115,12 @@ def build_detector(
         learning = frames[::4][:CALIBRATION_FRAMES]
         frames = [frame for i, frame in enumerate(frames) if i % 4]
 
+    with OpenVinoEngine(model, pixels=kind.pixels, precision="fp32", specialise=True) as engine:
+        before = agreement.found(kind.make(engine), frames)
+
     def check(made: Path, arithmetic: Arithmetic) -> dict[str, Any]:
-        with (
-            OpenVinoEngine(model, pixels=kind.pixels, precision="fp32", specialise=True) as before,
-            OpenVinoEngine(made, pixels=kind.pixels, precision=arithmetic, specialise=True) as after,
-        ):
-            got = agreement.measure(kind.make(before), kind.make(after), frames, kind.least_score)
+        with OpenVinoEngine(made, pixels=kind.pixels, precision=arithmetic, specialise=True) as engine:
+            got = agreement.agreement(before, agreement.found(kind.make(engine), frames), kind.least_score)
         agreement.require(got, f"{model} in {precision}")
         return agreement.as_record(got)
 
@@ -182,9 +182,10 @@ class _Build:
         if self.precision != "int8":
             return [Attempt()]
         first, last = ends(self.original)
-        keeps: tuple[tuple[str, ...], ...] = ((), (*first, *last))
+        outer = dict.fromkeys((*first, *last))
+        keeps = [(), tuple(outer), tuple(outer | dict.fromkeys(linear(self.original)))]
         signs: tuple[Activations, ...] = ("int8", "uint8")
-        return [Attempt(keep, sign) for sign in signs for keep in keeps]
+        return [Attempt(keep, sign) for sign in signs for keep in dict.fromkeys(keeps)]
 
     def _convert(self, attempt: Attempt) -> Any:
         match self.precision:

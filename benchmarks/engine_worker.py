@@ -1,0 +1,72 @@
+"""Times one engine × precision × model in a process of its own; started by engines.py.
+
+Reads JSON lines {"batch": n, "size": [h, w] or null, "seconds": s} from standard input, answers each with one
+line {"ms": median milliseconds of a call, "runs": n} (or {"error": …}), and ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facesieve.engines.models.scrfd import Scrfd
+from facesieve.engines.models.yunet import YuNet
+from facesieve.engines.onnxruntime import OnnxRuntimeEngine
+from facesieve.engines.openvino import OpenVinoEngine
+from facesieve.engines.signature import PixelInput
+
+KINDS = {"chips": None, "scrfd": Scrfd.PIXELS, "plain": YuNet.PIXELS}
+
+
+def opened(engine: str, precision: Any, model: Path, kind: str, threads: int) -> Any:
+    pixels = KINDS[kind]
+    if pixels is not None:
+        pixels = PixelInput(pixels.mean, pixels.std, pixels.layout, batch=None)
+    if engine == "openvino":
+        return OpenVinoEngine(model, pixels=pixels, precision=precision, threads=threads, specialise=True)
+    return OnnxRuntimeEngine(model, pixels=pixels, threads=threads)
+
+
+def timed(engine: Any, pixels: np.ndarray, seconds: float) -> dict[str, float]:
+    name = next(iter(engine.inputs))
+    feeds: dict[str, Any] = {name: pixels}
+    for extra in engine.inputs.keys() - {name}:
+        feeds[extra] = np.full(len(pixels), 60, np.float32)
+    engine.infer(feeds)
+    spent: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(spent) < 2 or time.perf_counter() < end:
+        start = time.perf_counter()
+        engine.infer(feeds)
+        spent.append(time.perf_counter() - start)
+    return {"ms": float(np.median(spent)) * 1e3, "least_ms": min(spent) * 1e3, "runs": len(spent)}
+
+
+def main() -> None:
+    engine_name, precision, model, kind, threads = sys.argv[1:]
+    start = time.perf_counter()
+    engine = opened(engine_name, precision, Path(model), kind, int(threads))
+    print(json.dumps({"open_ms": (time.perf_counter() - start) * 1e3}), flush=True)
+    generator = np.random.default_rng(0)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        height, width = asked["size"] or (112, 112)
+        # Smooth pictures: noise would saturate the networks and find thousands of faces.
+        coarse = generator.integers(0, 256, (asked["batch"], -(-height // 16), -(-width // 16), 3))
+        pixels = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width].astype(np.uint8)
+        try:
+            answer: dict[str, Any] = timed(engine, np.ascontiguousarray(pixels), asked["seconds"])
+        except Exception as failure:  # noqa: BLE001 - a cell of the table, not the table
+            answer = {"error": f"{type(failure).__name__}: {str(failure)[:160]}"}
+        answer["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
