@@ -15,9 +15,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from . import models_cli
 from ._version import __version__
 from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
+from .fiqa.evaluate import cli as evaluation
+from .fiqa.validate import cli as validation
 from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames, WeightsCorrupt
 
 app = typer.Typer(
@@ -282,7 +285,12 @@ def verify() -> None:
         raise typer.Exit(WeightsCorrupt.exit_code)
 
 
-# The offline commands: each imports torch when it is called, not before.
+# The offline commands: each imports its tools (torch, onnx, matplotlib) when it is called, not before.
 app.command("label")(fiqa.label)
 app.add_typer(fiqa.train, name="train")
+app.command("evaluate")(evaluation.evaluate)
+app.command("calibrate")(evaluation.calibrate)
+app.command("validate")(validation.validate)
 models.command("import")(fiqa.import_model)
+models.command("build")(models_cli.build_model)
+models.command("bench")(models_cli.bench)

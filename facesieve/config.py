@@ -129,10 +129,13 @@ class OnnxRuntimeConfig(Table):
 
 
 class TensorRTConfig(Table):
-    """NVIDIA GPUs; not yet run on one. device: its index. precision: that of the graph, which is where
-    TensorRT takes it from. min_batch, opt_batch, max_batch: faces scored in one call. cuda_graphs: replay
-    recorded launches. build: "now" builds missing plans at the start (minutes), "never" refuses to start without.
-    hardware, version_compatible: plans for other GPUs of the kind, or for later TensorRT versions."""
+    """NVIDIA GPUs; not yet run on one.
+
+    device: its index. precision: that of the graph, which is where TensorRT takes it from. min_batch,
+    opt_batch, max_batch: faces scored in one call. cuda_graphs: replay recorded launches. build: "now" builds
+    missing plans at the start (minutes), "never" refuses to start without. hardware, version_compatible:
+    plans for other GPUs of the kind, or for later TensorRT versions.
+    """
 
     kind: Literal["tensorrt"] = "tensorrt"
     device: int = Field(0, ge=0)
