@@ -1,8 +1,8 @@
 """The values that flow through facesieve. Frozen; arrays in them are not to be written to.
 
 Pixels: x to the right, y down, of the decoded, upright (rotation applied) frame; a box is half-open,
-[x0, x1) × [y0, y1); a point (x, y) names the centre of pixel (x, y), as OpenCV's warps have it. Times: seconds
-of the source's own clock (PTS), and Unix seconds of the wall clock for live sources only.
+[x0, x1) × [y0, y1); a point (x, y) names the centre of pixel (x, y), as OpenCV's warps have it. Times:
+seconds of the source's own clock (PTS), and Unix seconds of the wall clock for live sources only.
 """
 
 from __future__ import annotations

@@ -64,7 +64,10 @@ def _frames(path: Path, step: int, count: int) -> Iterator[U8]:
 def affine() -> bytes:
     """y = 2x + 1 for x (n, 3) float32."""
     two, one = (numpy_helper.from_array(np.array(v, np.float32), n) for v, n in ((2, "two"), (1, "one")))
-    nodes = [helper.make_node("Mul", ["x", "two"], ["m"], "first"), helper.make_node("Add", ["m", "one"], ["y"])]
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["m"], "first"),
+        helper.make_node("Add", ["m", "one"], ["y"]),
+    ]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
     return _model(helper.make_graph(nodes, "affine", [x], [y], [two, one]))
