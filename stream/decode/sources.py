@@ -54,7 +54,7 @@ def open_source(
 def _standard_input(threads: int, max_pixels: int) -> FrameSource:
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise SourceUnreadable("-: expected a video on standard input, got a terminal or nothing")
-    # Unbuffered: a thread that waits in a buffered read of a silent pipe holds a lock that Python's exit wants.
+    # Unbuffered: a thread that waits in a buffered read of a silent pipe holds a lock that exit wants.
     raw = os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     return VideoSource(raw, name="stdin", threads=threads, max_pixels=max_pixels)
 
