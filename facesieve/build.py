@@ -13,6 +13,7 @@ import numpy as np
 
 from .config import (
     AnalyticalConfig,
+    BaselineConfig,
     BlazeFaceConfig,
     ByteTrackConfig,
     CenterFaceConfig,
@@ -147,6 +148,12 @@ class _Parts:
         match config:
             case AnalyticalConfig():
                 return AnalyticalScorer()
+            case BaselineConfig():
+                from .fiqa.baselines import open_baseline  # offline: torch for most of them
+
+                baseline = open_baseline(config.spec)
+                self._stack.callback(baseline.close)
+                return baseline
             case StudentConfig():
                 path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
                 engine = self._engine(path, None, exact=True)

@@ -96,10 +96,14 @@ def run(
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     tracker: Annotated[Trackers | None, typer.Option(help="Default bytetrack.")] = None,
     scorer: Annotated[
-        str | None, typer.Option(help="student (default), analytical, or an eDifFIQA-shaped ONNX file.")
+        str | None,
+        typer.Option(help="student (default), analytical, an ONNX file, or a baseline as NAME:PATH."),
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
     every_frame: Annotated[bool, typer.Option("--every-frame", help="Detect on every frame.")] = False,
+    keep_candidates: Annotated[
+        bool, typer.Option("--keep-candidates", help="Store the chips of all scored faces, for `validate`.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON lines on stdout.")] = False,
@@ -113,6 +117,9 @@ def run(
     from .job import run_sources
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
+    if keep_candidates:
+        kept = settings.output.model_copy(update={"keep_candidates": True})
+        settings = settings.model_copy(update={"output": kept})
     screen = Screen(quiet=quiet, as_json=as_json)
     codes: list[int] = []
     with _interruptible() as stop, screen.following():
@@ -151,7 +158,8 @@ def score(
     config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     scorer: Annotated[
-        str | None, typer.Option(help="student (default), analytical, or an eDifFIQA-shaped ONNX file.")
+        str | None,
+        typer.Option(help="student (default), analytical, an ONNX file, or a baseline as NAME:PATH."),
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
 ) -> None:
@@ -202,12 +210,14 @@ def _settings(
     choose("engine", engine)
     if scorer in ("student", "analytical"):
         choose("scorer", scorer)
-    elif scorer is not None:
-        if not Path(scorer).is_file():
-            raise ConfigError(
-                f"--scorer {scorer}: neither `student`, `analytical` nor a file; expected one of these"
-            )
+    elif scorer is not None and Path(scorer).is_file():
         table["scorer"] = {"kind": "student", "weights": scorer}
+    elif scorer is not None and ":" in scorer:
+        table["scorer"] = {"kind": "baseline", "spec": scorer}
+    elif scorer is not None:
+        raise ConfigError(
+            f"--scorer {scorer}: expected `student`, `analytical`, a file, or NAME:PATH of a baseline"
+        )
     if top_k is not None:
         table["selection"]["top_k"] = top_k
     if every_frame:

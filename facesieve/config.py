@@ -107,7 +107,14 @@ class StudentConfig(Table):
     max_batch: int = Field(32, ge=1, le=1024)
 
 
-ScorerConfig = Annotated[AnalyticalConfig | StudentConfig, Field(discriminator="kind")]
+class BaselineConfig(Table):
+    """A published measure to compare with, offline (needs the fiqa extra). spec: NAME:PATH of its weights."""
+
+    kind: Literal["baseline"] = "baseline"
+    spec: str
+
+
+ScorerConfig = Annotated[AnalyticalConfig | StudentConfig | BaselineConfig, Field(discriminator="kind")]
 
 
 class OpenVinoConfig(Table):

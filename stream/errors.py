@@ -25,7 +25,7 @@
         └── EngineClosed ............... 42  used after close
 
 The number is the exit code of `facesieve run`. Besides: 0 all well, 1 a bug, 2 wrong usage,
-3 partial (the readable part of a damaged source was processed), 130 interrupted.
+3 partial (the readable part of a damaged source was processed), 4 `validate` says FAIL, 130 interrupted.
 """
 
 from __future__ import annotations
