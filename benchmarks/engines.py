@@ -214,7 +214,8 @@ def markdown(record: dict[str, Any]) -> str:
         )
     text += "\n| target | wanted | got |\n|---|---|---|\n"
     for target in record["targets"]:
-        verdict = "" if target["reached"] else " (missed)"
+        missed = "missed" if target["got"] is not None else "not measured"
+        verdict = "" if target["reached"] else f" ({missed})"
         text += (
             f"| {target['target']} | {target['wanted']:.1f}× | {shown(target['got'], '.2f')}×{verdict} |\n"
         )
