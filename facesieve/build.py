@@ -23,7 +23,6 @@ from .config import (
     OnnxRuntimeConfig,
     OpenVinoConfig,
     ScrfdConfig,
-    SelectionConfig,
     StudentConfig,
     TensorRTConfig,
     YuNetConfig,
@@ -84,7 +83,7 @@ def build(config: Config, store: Store | None = None) -> Built:
     """
     with ExitStack() as stack:
         parts = _Parts(config, store or Store(), stack)
-        selection = _selection(config.selection)
+        selection = _selection(config)
         detector, scorer = parts.detector(), parts.scorer()
         pipeline = Pipeline(
             detector=detector,
@@ -259,8 +258,11 @@ def _tracker(config: Config) -> Tracker:
             )
 
 
-def _selection(config: SelectionConfig) -> Selection:
+def _selection(whole: Config) -> Selection:
+    config = whole.selection
     return Selection(
+        # the detector itself reports weaker ones, in single precision
+        min_detection=max(0.0, whole.detector.min_score - 1e-6),
         top_k=config.top_k,
         min_gap_s=config.min_gap_ms / 1000,
         min_face_px=config.min_face_px,

@@ -37,7 +37,7 @@ class DecodeConfig(Table):
 class DetectorTable(Table):
     """hz: detections a second of video, 0 = every frame. long_side_px: of the picture the detector sees,
     None = small enough for speed while a face of selection.min_face_px stays findable (320 to 640).
-    min_score: of a face that may begin a track; weaker ones (ByteTrack: down to 0.3) only continue one.
+    min_score: of a face that may begin a track or be kept; weaker ones, down to 0.3, continue a track.
     weights: a file of one's own instead of the zoo's."""
 
     hz: float = Field(8.0, ge=0, le=1000)

@@ -23,10 +23,11 @@ class Selection:
     top_k: shots a track, ≥ 1. min_gap_s: least time between two kept shots of a track, ≥ 0; times are
     compared in whole microseconds of PTS.
 
-    Tests before a chip is cut: min_face_px: least shorter side of the box, px of the frame. max_yaw_deg,
-    max_pitch_deg, max_roll_deg: from the landmarks, in (0, 180]; the defaults are wide because the score
-    already prefers frontal faces and beyond them five landmarks say little. max_truncated: largest share of
-    the box outside the frame, in [0, 1]; after cutting, of the chip too.
+    Tests before a chip is cut: min_detection: least score of the detector, in [0, 1]. min_face_px: least
+    shorter side of the box, px of the frame. max_yaw_deg, max_pitch_deg, max_roll_deg: from the landmarks, in
+    (0, 180]; the defaults are wide because the score already prefers frontal faces and beyond them five
+    landmarks say little. max_truncated: largest share of the box outside the frame, in [0, 1]; after cutting,
+    of the chip too.
 
     Tests on the quality: min_sharpness: least component "sharpness", in [0, 1]. min_score: least raw score,
     in the scorer's own units. min_quality: least calibrated score, in [0, 1]; a scorer without a calibration
@@ -37,6 +38,7 @@ class Selection:
 
     top_k: int = 3
     min_gap_s: float = 0.5
+    min_detection: float = 0.0
     min_face_px: float = 40.0
     max_yaw_deg: float | None = 60.0
     max_pitch_deg: float | None = 50.0
@@ -71,6 +73,7 @@ class Selection:
 _BOUNDS: dict[str, tuple[float, float, Any]] = {
     "top_k": (1, 1000, int),
     "min_gap_s": (0, 1e9, int | float),
+    "min_detection": (0, 1, int | float),
     "min_face_px": (0, math.inf, int | float),
     "max_yaw_deg": (0, 180, int | float),
     "max_pitch_deg": (0, 180, int | float),
@@ -87,12 +90,18 @@ _BOUNDS: dict[str, tuple[float, float, Any]] = {
 def gate(detections: Detections, width: int, height: int, *, selection: Selection) -> list[Rejection | None]:
     """The tests that need no pixels, for all faces of a width × height frame: why each is refused, or None.
 
-    In this order: TRUNCATED when the box or landmarks are not finite, SMALL, TRUNCATED, POSE (also when the
-    landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits a Pipeline.
+    In this order: DOUBTFUL, TRUNCATED when the box or landmarks are not finite, SMALL, TRUNCATED, POSE (also
+    when the landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits
+    a Pipeline.
     """
+    faces = zip(
+        detections.boxes.tolist(), detections.landmarks.tolist(), detections.scores.tolist(), strict=True
+    )
     return [
-        _refused(box, points, width, height, selection)
-        for box, points in zip(detections.boxes.tolist(), detections.landmarks.tolist(), strict=True)
+        Rejection.DOUBTFUL
+        if score < selection.min_detection
+        else _refused(box, points, width, height, selection)
+        for box, points, score in faces
     ]
 
 

@@ -31,6 +31,7 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 class Rejection(StrEnum):
     """Why a face that was seen is not among the shots."""
 
+    DOUBTFUL = "doubtful"
     SMALL = "small"
     BLURRED = "blurred"
     POSE = "pose"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _REASONS = {
+    "doubtful": "hardly a face",
     "small": "too small",
     "blurred": "blurred",
     "pose": "turned away",

@@ -379,6 +379,12 @@ def test_gates_judge_each_face_alone_and_none_of_none() -> None:
     assert gate(Detections.empty(), 400, 300, selection=Selection()) == []
 
 
+def test_a_weak_detection_is_doubtful_before_anything_else() -> None:
+    found = faces(((10, 10, 60, 60), UPRIGHT), ((10, 10, 20, 20), UPRIGHT))
+    weak = Detections(found.boxes, np.float32([0.5, 0.49]), found.landmarks)
+    assert gate(weak, 400, 300, selection=Selection(min_detection=0.5)) == [None, Rejection.DOUBTFUL]
+
+
 def test_a_gate_can_be_switched_off() -> None:
     settings = Selection(max_yaw_deg=None, max_pitch_deg=None, max_roll_deg=None)
     found = faces(((10, 10, 60, 60), SIDEWAYS), ((10, 10, 60, 60), UPRIGHT * 0 + 5))
