@@ -95,7 +95,9 @@ class Student(nn.Module):
             parts.append(4.0 * symmetry[:, None] - 2.0)
         if eyes_px is not None:
             parts.append(torch.log2(eyes_px.clamp(4.0, 48.0) / 24.0)[:, None])
-        score: Tensor = self.l2(functional.gelu(self.l1(torch.cat(parts, dim=1))))
+        inner = functional.gelu(self.l1(torch.cat(parts, dim=1)))
+        # l2 written out: CPUs run matrix products in bfloat16, whose steps would tie scores that differ
+        score: Tensor = (inner * self.l2.weight).sum(1, keepdim=True) + self.l2.bias
         return score[:, 0]
 
     def join(self, views: Sequence[tuple[Tensor, Tensor]], eyes_px: Tensor | None) -> tuple[Tensor, Tensor]:
