@@ -120,8 +120,9 @@ ScorerConfig = Annotated[AnalyticalConfig | StudentConfig | BaselineConfig, Fiel
 class OpenVinoConfig(Table):
     """threads: of each network, 0 = one a core. With 1 a film is done soonest: the decoder has work for the
     other cores, and handing a small network's layers around costs a third of its time. More shorten the wait
-    for one frame. precision: auto is bfloat16 where the CPU has it, but fp32 for a scorer of one's own, whose
-    ranking in bfloat16 nobody has checked. cache: keep compiled networks on disk, so that the next start is quick."""
+    for one frame. precision: auto is bfloat16 where the CPU has it, but fp32 for a scorer of one's own,
+    whose ranking in bfloat16 nobody has checked. cache: keep compiled networks on disk, so that the next
+    start is quick."""
 
     kind: Literal["openvino"] = "openvino"
     device: str = "CPU"
