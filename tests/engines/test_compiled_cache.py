@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,18 @@ from facesieve.engines import compiled_cache
 from facesieve.stream.errors import EngineUnavailable
 
 
-@pytest.fixture
+@contextmanager
 def small_files_only() -> Iterator[None]:
-    """No file may grow beyond 4 kB, which is how a full disk or a quota looks to a writer."""
+    """No file may grow beyond 4 kB, which is how a full disk or a quota looks to a writer.
+
+    Not a fixture: pytest reports before it tears fixtures down, and its log may be a file too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
@@ -39,9 +45,9 @@ def test_a_flipped_byte_or_a_cut_is_noticed(tmp_path: Path, at: int) -> None:
     assert compiled_cache.load(tmp_path, "k") is None
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(EngineUnavailable, match="cannot store a compiled network of 100000 bytes"):
+    refused = pytest.raises(EngineUnavailable, match="cannot store a compiled network of 100000 bytes")
+    with refused, small_files_only():
         compiled_cache.save(tmp_path, "k", bytes(100_000))
     assert list(tmp_path.iterdir()) == []
 
