@@ -178,23 +178,36 @@ def records(result: TrackResult, *, embedding: bool = False) -> tuple[TrackRecor
 
 def read_shots(path: Path) -> Iterator[ShotRecord]:
     """Every shot of shots.jsonl, in file order. Raises SourceUnreadable naming file and line."""
-    for where, line in _lines(path):
-        yield _parsed(ShotRecord, where, line)
+    return (shot for _, shot in read_placed(ShotRecord, path))
 
 
 def read_tracks(path: Path) -> Iterator[TrackRecord]:
     """Every track of tracks.jsonl, in file order. Raises SourceUnreadable naming file and line."""
-    for where, line in _lines(path):
-        yield _parsed(TrackRecord, where, line)
+    return (track for _, track in read_placed(TrackRecord, path))
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Complete lines; one that lacks its line break was being written when the process was killed."""
+def read_placed(kind: type[_R], path: Path) -> Iterator[tuple[int, _R]]:
+    """Every record of a file and where its line begins, in bytes; see read_shots.
+
+    A line that lacks its line break was being written when the process was killed, and is left out.
+    """
+    at = 0
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
-                    yield f"{str(path)!r} line {number}", line
+                    yield at, _parsed(kind, f"{str(path)!r} line {number}", line)
+                at += len(line)
+    except OSError as error:
+        raise SourceUnreadable(f"cannot read {str(path)!r}: {error.strerror}") from error
+
+
+def read_line(kind: type[_R], path: Path, at: int) -> _R:
+    """The record whose line begins at that byte. Raises SourceUnreadable."""
+    try:
+        with path.open("rb") as file:
+            file.seek(at)
+            return _parsed(kind, f"{str(path)!r} at byte {at}", file.readline())
     except OSError as error:
         raise SourceUnreadable(f"cannot read {str(path)!r}: {error.strerror}") from error
 

@@ -65,7 +65,7 @@ def _page(results: Results) -> Iterator[str]:
     }
     yield Template(head).substitute(shown)
     for track in kept:
-        yield card(track, results.shots[track.track], look)
+        yield card(results.whole(track.track), results.shots[track.track], look)
     rows = "".join(unkept_row(track, look.stills) for track in unkept)
     table = _unkept(rows, len(unkept), opened=not kept) if rows else ""
     note = f"<footer><p>{_NOTE}</p></footer>" if kept else ""
@@ -83,7 +83,7 @@ def _digest(text: str) -> str:
 def _look(results: Results) -> Look:
     shots = sum(len(kept) for kept in results.shots.values())
     scores = [s.score for kept in results.shots.values() for s in kept]
-    timelines = (t.timeline.score for t in results.tracks if t.track in results.shots)
+    timelines = (results.whole(track).timeline.score for track in results.shots)
     scores += [value for line in timelines for value in line if value is not None]
     points = min(240, max(24, _PLOT_POINTS // max(1, len(results.shots))))
     stills = results.run is not None and results.run.source.stills

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import SourceMissing, SourceUnreadable
 from .files import PART
-from .records import ShotRecord, TrackRecord, read_shots, read_tracks
+from .records import ShotRecord, Timeline, TrackRecord, read_line, read_placed
 
 
 class _Facts(BaseModel):
@@ -59,9 +59,30 @@ class Run(_Facts):
         return next((model.name for model in self.models if model.task == task), None)
 
 
+class Shots(Mapping[int, tuple[ShotRecord, ...]]):
+    """Each track's shots, best first; read from the file at each look, since days of video hold many."""
+
+    def __init__(self, path: Path, places: Mapping[int, tuple[int, ...]]) -> None:
+        """places: where the lines of each track's shots begin in the file, in bytes."""
+        self._path, self._places = path, places
+
+    def __getitem__(self, track: int) -> tuple[ShotRecord, ...]:
+        found = (read_line(ShotRecord, self._path, at) for at in self._places[track])
+        return tuple(sorted(found, key=lambda shot: shot.rank))
+
+    def __contains__(self, track: object) -> bool:
+        return track in self._places
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
-    """tracks: by first time. shots: per track, best first; a track without shots has no entry.
+    """tracks: by first time, without their timelines. shots: a track without shots has no entry.
 
     run: None where run.json is missing, because the run did not end by itself.
     """
@@ -70,6 +91,11 @@ class Results:
     run: Run | None
     tracks: tuple[TrackRecord, ...]
     shots: Mapping[int, tuple[ShotRecord, ...]]
+    places: Mapping[int, tuple[Path, int]]
+
+    def whole(self, track: int) -> TrackRecord:
+        """A track with its timeline, read anew."""
+        return read_line(TrackRecord, *self.places[track])
 
 
 def read_results(folder: Path) -> Results:
@@ -77,17 +103,26 @@ def read_results(folder: Path) -> Results:
 
     Raises SourceMissing where there are none, SourceUnreadable naming file, line and field.
     """
-    tracks = {t.track: t for t in read_tracks(_present(folder, "tracks.jsonl"))}
-    shots: dict[int, list[ShotRecord]] = {}
-    for shot in read_shots(_present(folder, "shots.jsonl")):
+    tracks, places = {}, {}
+    path = _present(folder, "tracks.jsonl")
+    for at, track in read_placed(TrackRecord, path):
+        tracks[track.track] = track.model_copy(update={"timeline": _NO_TIMELINE})
+        places[track.track] = (path, at)
+    shots: dict[int, tuple[int, ...]] = {}
+    path = _present(folder, "shots.jsonl")
+    for at, shot in read_placed(ShotRecord, path):
         if shot.track in tracks:  # else its track was being written when the process was killed
-            shots.setdefault(shot.track, []).append(shot)
+            shots[shot.track] = (*shots.get(shot.track, ()), at)
     return Results(
         folder,
         _read_run(folder / "run.json"),
         tuple(sorted(tracks.values(), key=lambda t: (t.first_pts_s, t.track))),
-        {track: tuple(sorted(kept, key=lambda s: s.rank)) for track, kept in shots.items()},
+        Shots(path, shots),
+        places,
     )
+
+
+_NO_TIMELINE = Timeline(pts_s=(), score=(), rejected=())
 
 
 def _present(folder: Path, name: str) -> Path:
