@@ -84,7 +84,9 @@ def _look(results: Results) -> Look:
     shots = sum(len(kept) for kept in results.shots.values())
     scores = [s.score for kept in results.shots.values() for s in kept]
     timelines = (results.whole(track).timeline.score for track in results.shots)
-    scores += [value for line in timelines for value in line if value is not None]
+    for line in timelines:
+        known = [value for value in line if value is not None]
+        scores += [min(known), max(known)] if known else []
     points = min(240, max(24, _PLOT_POINTS // max(1, len(results.shots))))
     stills = results.run is not None and results.run.source.stills
     return Look(results.folder, Axis.around(scores), Sizes.for_shots(shots), points, stills)

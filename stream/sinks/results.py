@@ -59,6 +59,9 @@ class Run(_Facts):
         return next((model.name for model in self.models if model.task == task), None)
 
 
+_NO_TIMELINE = Timeline(pts_s=(), score=(), rejected=())
+
+
 class Shots(Mapping[int, tuple[ShotRecord, ...]]):
     """Each track's shots, best first; read from the file at each look, since days of video hold many."""
 
@@ -120,9 +123,6 @@ def read_results(folder: Path) -> Results:
         Shots(path, shots),
         places,
     )
-
-
-_NO_TIMELINE = Timeline(pts_s=(), score=(), rejected=())
 
 
 def _present(folder: Path, name: str) -> Path:
