@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from .engines.openvino import OpenVinoEngine
 from .engines.signature import PixelInput
 from .engines.tensorrt import TensorRTEngine
 from .engines.tensorrt_plans import FreeSize, PlanOptions, Profile
+from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store, cache_folder
 from .stream.analytical import AnalyticalScorer
 from .stream.errors import ConfigError, WeightsUnavailable
@@ -155,9 +155,7 @@ class _Parts:
                 return baseline
             case StudentConfig():
                 path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
-                exact = (
-                    config.weights is not None
-                )  # the shipped student's ranking is known to hold in bfloat16
+                exact = config.weights is not None  # the shipped student's ranking holds in bfloat16
                 engine = self._engine(path, None, exact=exact)
                 image, *_ = (dtype for _, dtype in engine.inputs.values())
                 if image != np.uint8:  # the authors' exports: let the engine convert the pixels
@@ -184,9 +182,7 @@ class _Parts:
             return path
         if not own.is_file():
             raise WeightsUnavailable(f"{own}: no such file (weights of the {task} model)")
-        with own.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        self.models.append(ModelFacts(own.name, task, sha256, None))
+        self.models.append(ModelFacts(own.name, task, digest(own), None))
         return own
 
     def _engine(self, path: Path, pixels: PixelInput | None, *, exact: bool = False) -> Engine:

@@ -16,7 +16,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from .job import Outcome, shown
+from .job import Outcome
+from .stream.decode.sources import printable
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.types import Quality, TrackResult
@@ -90,14 +91,14 @@ class Screen:
                 damage=outcome.damage,
             )
         elif not self._quiet and (outcome.rows or not outcome.error):
-            self._out.print(Text(shown(outcome.spec), style="bold"), soft_wrap=True)
+            self._out.print(Text(printable(outcome.spec), style="bold"), soft_wrap=True)
             self._out.print(_table(outcome))
         if outcome.error is not None:
             self.error(str(outcome.error))
         elif outcome.damage:
-            self.error(f"{shown(outcome.spec)}: partial: {outcome.damage}")
+            self.error(f"{printable(outcome.spec)}: partial: {outcome.damage}")
         if outcome.report is not None and not self._quiet and not self._as_json:
-            self._out.print(Text(f"Report: {shown(outcome.report.resolve())}"), soft_wrap=True)
+            self._out.print(Text(f"Report: {printable(outcome.report.resolve())}"), soft_wrap=True)
 
     def error(self, message: str) -> None:
         """One clear line on stderr."""
@@ -123,7 +124,7 @@ class Screen:
                 _, source, progress = watched
                 if current is not progress:
                     current, meter = progress, _Meter()
-                    bar.reset(task, total=source.duration_s, name=shown(source.name)[:40])
+                    bar.reset(task, total=source.duration_s, name=printable(source.name)[:40])
                 bar.update(task, completed=max(0.0, progress.pts_s), facts=meter.facts(progress))
 
     def _follow_lines(self, done: threading.Event) -> None:
@@ -132,7 +133,7 @@ class Screen:
             if (watched := self._watched) is not None:
                 if current is not watched[2]:
                     current, meter = watched[2], _Meter()
-                line = f"{shown(watched[1].name)}: {meter.facts(watched[2])}"
+                line = f"{printable(watched[1].name)}: {meter.facts(watched[2])}"
                 self._err.print(Text(line), soft_wrap=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import platform
 import threading
 import time
@@ -19,7 +18,8 @@ import cv2
 
 from .build import Built, build
 from .config import Config
-from .stream.decode.sources import open_source, printable, slug
+from .engines.zoo.fetch import digest
+from .stream.decode.sources import open_source, slug
 from .stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_PARTIAL,
@@ -150,7 +150,12 @@ def _run_one(
     started, progress = time.perf_counter(), Progress()
     with closing(_open(outcome.spec, config)) as source:
         built, duration_s = make(), source.duration_s
-        sink = FolderSink(outcome.out, overwrite=overwrite, jpeg_quality=config.output.jpeg_quality)
+        sink = FolderSink(
+            outcome.out,
+            overwrite=overwrite,
+            jpeg_quality=config.output.jpeg_quality,
+            embeddings=config.output.embeddings,
+        )
         with closing(sink), ExitStack() as stack:
             archive = (
                 stack.enter_context(
@@ -250,11 +255,7 @@ def _facts(
 
 def _sha256(spec: str) -> str | None:
     """The file's hash, None for folders, globs and pipes."""
-    path = Path(spec)
-    if spec == "-" or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(Path(spec)) if spec != "-" and Path(spec).is_file() else None
 
 
 def _version(package: str) -> str | None:
@@ -262,8 +263,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def shown(text: str | Path) -> str:
-    """A file name fit for a terminal: control characters escaped."""
-    return printable(str(text))

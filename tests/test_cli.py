@@ -112,6 +112,21 @@ def test_two_runs_are_byte_identical_whatever_the_threads(
         assert (one / path).read_bytes() == (many / path).read_bytes(), path
 
 
+def test_embeddings_are_written_only_when_asked_for(
+    run: Run, shared: Path, yunet: Path, tmp_path: Path
+) -> None:
+    clip, student = shared / "videos/asl/yes.mkv", tmp_path / "student.toml"
+    student.write_text(yunet.read_text().replace("analytical", "student"))
+    assert run(clip, "--out", tmp_path / "without", config=student).code == 0
+    assert not any("embedding" in shot for shot in lines_of(tmp_path / "without/shots.jsonl"))
+    student.write_text(student.read_text() + "[output]\nembeddings = true\n")
+    assert run(clip, "--out", tmp_path / "with", config=student).code == 0
+    shots = lines_of(tmp_path / "with/shots.jsonl")
+    assert shots
+    for shot in shots:
+        assert len(shot["embedding"]) == 128  # type: ignore[arg-type]
+
+
 def test_several_sources_get_a_folder_each(run: Run, shared: Path, tmp_path: Path) -> None:
     clips = [shared / "videos/single_face.mp4", shared / "videos/no_face.mp4"]
     done = run(*clips, "--out", tmp_path / "out", "--json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ..models.students import EYE_DISTANCE, OnnxScorer
 from ..openvino import OpenVinoEngine, can_compute
 from ..openvino import Precision as Arithmetic
 from ..signature import Feeds, PixelInput
+from ..zoo.fetch import digest
 from . import agreement, gate, graph
 from .gate import Chips, Precision
 from .half import to_half
@@ -207,8 +207,8 @@ class _Build:
         beside = _sidecar(self.model)
         record: dict[str, Any] = {
             "name": path.stem,
-            "sha256": _sha256(path),
-            "made_from": {"file": self.model.name, "sha256": _sha256(self.model)},
+            "sha256": digest(path),
+            "made_from": {"file": self.model.name, "sha256": digest(self.model)},
             "precision": self.precision,
             "gate": dict(figures),
             "refused_before": [str(failure) for failure in refused],
@@ -267,8 +267,3 @@ def _sidecar(model: Path) -> dict[str, Any]:
     except ValueError as damage:
         raise ModelInvalid(f"{model.with_suffix('.json')}: not JSON: {damage}") from damage
     return said if isinstance(said, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

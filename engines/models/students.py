@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ...stream.errors import ModelInvalid
 from ...stream.ports import Closing, Engine
 from ...stream.types import CHIP_PX, F32, Crop, Quality
 from ..signature import PixelInput, Signature, describe
+from ..zoo.fetch import digest
 
 EYE_DISTANCE = "eye_distance_px"
 _HASH_DIGITS = 8
@@ -70,9 +70,7 @@ class Calibration:
 
 def scorer_name(model: Path, name: str | None = None) -> str:
     """`name@1a2b3c4d`: the file's stem (or name) and the first digits of its SHA-256."""
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{name or model.stem}@{digest[:_HASH_DIGITS]}"
+    return f"{name or model.stem}@{digest(model)[:_HASH_DIGITS]}"
 
 
 class OnnxScorer(Closing):
