@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from facesieve.stream.align import align
-from facesieve.stream.analytical import EXPONENTS, AnalyticalScorer, components
+from facesieve.stream.analytical import EXPONENTS, AnalyticalScorer, factors
 from facesieve.stream.geometry import iou, warp_chip
 from facesieve.stream.pose import head_pose
 from facesieve.stream.testing import ArrayPicture
@@ -226,7 +226,7 @@ def on_training(shared: Path, images: int, embed: Callable[[list[U8]], F64]) -> 
     embeddings[seen] = embed([crop.chip for crop in crops])
     target = targets(embeddings, clean, chosen)[seen]
     known = ~np.isnan(target)
-    logs = np.log(np.maximum(np.stack(list(components(crops).values()), 1), 1e-3))
+    logs = np.log(np.maximum(np.stack(list(factors(crops).values()), 1), 1e-3))
     yaw = np.abs(head_pose(np.stack([crop.landmarks for crop in crops]))[:, 0])
     rng = np.random.default_rng(0)
     even = np.concatenate(
@@ -254,7 +254,7 @@ def on_video(shared: Path, embed: Callable[[list[U8]], F64]) -> dict[str, object
     target = targets(embeddings, embeddings, rows)
     known = ~np.isnan(target)
     scores = np.array([quality.score for quality in AnalyticalScorer().score(found)])
-    columns = {"score": scores, **components(found)}
+    columns = {"score": scores, **factors(found)}
     return {
         "faces": int(known.sum()),
         **{

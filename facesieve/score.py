@@ -56,9 +56,9 @@ def score_paths(paths: Sequence[Path], config: Config) -> Iterator[Scored]:
 
 def write_table(scored: Sequence[Scored], target: TextIO) -> None:
     """CSV `file,score,model,…`: one row for each face with a score; then calibrated, where the model has a
-    calibration, and the components."""
+    calibration, and the factors."""
     good = [row for row in scored if row.quality is not None]
-    names = sorted({name for row in good if row.quality for name in row.quality.components})
+    names = sorted({name for row in good if row.quality for name in row.quality.factors})
     calibrated = any(row.quality and row.quality.calibrated is not None for row in good)
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(["file", "score", "model", *(["calibrated"] if calibrated else []), *names])
@@ -67,7 +67,7 @@ def write_table(scored: Sequence[Scored], target: TextIO) -> None:
         if quality is None:
             continue
         known = [] if not calibrated else ["" if quality.calibrated is None else f"{quality.calibrated:.6g}"]
-        parts = [f"{quality.components[name]:.6g}" if name in quality.components else "" for name in names]
+        parts = [f"{quality.factors[name]:.6g}" if name in quality.factors else "" for name in names]
         writer.writerow([row.file, f"{quality.score:.9g}", quality.model, *known, *parts])
 
 

@@ -30,7 +30,7 @@ _EYES_TO_FACE = 1.2
 
 
 class AnalyticalScorer(Closing):
-    """Scores crops by the weighted geometric mean of six components, each in [0, 1], higher is better.
+    """Scores crops by the weighted geometric mean of six factors, each in [0, 1], higher is better.
 
     sharpness: x/(x + HALF_SHARPNESS), x = mean |luma − 3×3 mean of luma| in grey levels, the lesser of that
         over the face of the chip and 1/1.2 of that over the strip of the eyes (1.2 is their usual ratio: so a
@@ -71,10 +71,10 @@ class AnalyticalScorer(Closing):
 
     def _quality(self, parts: dict[str, float]) -> Quality:
         logs = (weight * math.log(max(parts[name], _FLOOR)) for name, weight in EXPONENTS.items())
-        return Quality(score=math.exp(sum(logs)), model=self.name, components=MappingProxyType(parts))
+        return Quality(score=math.exp(sum(logs)), model=self.name, factors=MappingProxyType(parts))
 
 
-def components(crops: Sequence[Crop]) -> dict[str, npt.NDArray[np.float64]]:
+def factors(crops: Sequence[Crop]) -> dict[str, npt.NDArray[np.float64]]:
     """The parts of the score, by name: (n,) float64 in [0, 1] each, for n ≥ 1 crops."""
     columns = np.array(_measured(crops), np.float64).T
     return dict(zip(EXPONENTS, columns, strict=True))

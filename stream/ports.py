@@ -105,6 +105,15 @@ class QualityScorer(Protocol):
     def close(self) -> None: ...
 
 
+class Assessor(Protocol):
+    """Measures quality components of crops, in batches."""
+
+    def assess(self, crops: Sequence[Crop]) -> Sequence[Mapping[str, float]]:
+        """The components of each crop by name, in order; 0–100, or degrees where a name ends in _deg."""
+
+    def close(self) -> None: ...
+
+
 class Selector(Protocol):
     """Keeps the best shots of each track of one source."""
 
@@ -158,6 +167,7 @@ class Closing:
 
 
 __all__ = [
+    "Assessor",
     "BestShot",
     "CandidateSink",
     "Clock",

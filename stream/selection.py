@@ -234,11 +234,11 @@ class TopKSelector:
         if crop.truncated > wanted.max_truncated:
             return Rejection.TRUNCATED
         if wanted.min_sharpness is not None:
-            sharpness = quality.components.get("sharpness")
+            sharpness = quality.factors.get("sharpness")
             if sharpness is None:
                 raise ConfigError(
                     f"selection.min_sharpness = {wanted.min_sharpness} needs a scorer with a component "
-                    f"'sharpness', got {quality.model!r} with {sorted(quality.components)}"
+                    f"'sharpness', got {quality.model!r} with {sorted(quality.factors)}"
                 )
             if sharpness < wanted.min_sharpness:
                 return Rejection.BLURRED

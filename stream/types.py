@@ -35,6 +35,8 @@ class Rejection(StrEnum):
     SMALL = "small"
     BLURRED = "blurred"
     POSE = "pose"
+    OCCLUDED = "occluded"
+    UNFIT = "unfit"
     TRUNCATED = "truncated"
     LOW_SCORE = "low_score"
     NEAR_DUPLICATE = "near_duplicate"
@@ -145,15 +147,18 @@ class Quality:
     """How fit a crop is for recognition.
 
     score: the model's own, higher is better, comparable only within one model; selection orders by it.
-    calibrated: in [0, 1] where the model has a calibration, else None. model: the scorer's name.
-    components: named parts, each in [0, 1], higher is better. embedding: (d,) float32 of unit length or None.
+    calibrated: in [0, 1] where the model has a calibration, else None. model: the scorer's name. embedding:
+    (d,) float32 of unit length or None. factors: what the score is made of, each in [0, 1], higher is better.
+    components: measured on the crop after ISO/IEC 29794-5, each 0–100, higher is better, or degrees where the
+    name ends in _deg; empty unless an Assessor measured them.
     """
 
     score: float
     model: str
     calibrated: float | None = None
-    components: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    factors: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     embedding: F32 | None = None
+    components: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

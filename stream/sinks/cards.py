@@ -101,7 +101,7 @@ def _quality(shot: ShotRecord) -> str:
 
 
 def _components(best: ShotRecord) -> str:
-    rows = [(name.replace("_", " "), value, f"{value:.2f}") for name, value in best.components.items()]
+    rows = [(name.replace("_", " "), value, f"{value:.2f}") for name, value in best.factors.items()]
     if best.calibrated is not None:
         rows.insert(0, ("recognisable", best.calibrated, f"{best.calibrated:.2f}"))
     return f"<h3>The best shot’s quality</h3>{bars(rows)}" if rows else ""

@@ -1,4 +1,4 @@
-"""The lines of shots.jsonl and tracks.jsonl, version 1 (docs/results.md describes every field)."""
+"""The lines of shots.jsonl and tracks.jsonl (docs/results.md describes every field)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _R = TypeVar("_R", bound=Record)
 class ShotRecord(Record):
     """A kept shot. Paths are relative to the folder of results and use /."""
 
-    format: Literal["facesieve.shot/1"] = Field(alias="schema")
+    format: Literal["facesieve.shot/2"] = Field(alias="schema")
     source: str
     track: int = Field(ge=0)
     identity: int | None
@@ -52,6 +52,7 @@ class ShotRecord(Record):
     score: float
     calibrated: float | None
     model: str
+    factors: dict[str, float]
     components: dict[str, float]
     embedding: tuple[float, ...] | None = None
     chip: str
@@ -116,7 +117,7 @@ def shot_record(shot: BestShot, identity: int | None, *, embedding: bool = False
     portrait, chip = shot_files(crop.track, shot.rank)
     size = None if crop.portrait is None else (crop.portrait.shape[1], crop.portrait.shape[0])
     fields: dict[str, object] = {
-        "schema": "facesieve.shot/1",
+        "schema": "facesieve.shot/2",
         "source": printable(shot.source),
         "track": crop.track,
         "identity": identity,
@@ -132,7 +133,8 @@ def shot_record(shot: BestShot, identity: int | None, *, embedding: bool = False
         "score": significant(quality.score),
         "calibrated": None if quality.calibrated is None else decimals(quality.calibrated, 4),
         "model": printable(quality.model),
-        "components": {printable(k): decimals(v, 4) for k, v in sorted(quality.components.items())},
+        "factors": {printable(k): decimals(v, 4) for k, v in sorted(quality.factors.items())},
+        "components": {printable(k): decimals(v, 2) for k, v in sorted(quality.components.items())},
         "chip": chip,
         "portrait": None if size is None else portrait,
         "portrait_origin": None if size is None else crop.portrait_origin,

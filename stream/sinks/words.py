@@ -11,6 +11,8 @@ _REASONS = {
     "blurred": "blurred",
     "pose": "turned away",
     "truncated": "cut off by the frame",
+    "occluded": "covered",
+    "unfit": "below the profile",
     "low_score": "score too low",
     "near_duplicate": "near a better one",
     "short_track": "seen too briefly",

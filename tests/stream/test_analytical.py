@@ -47,7 +47,7 @@ def score(faces: list[Face], change: Change = lambda image, points: (image, poin
 
 
 def part(qualities: list[Quality], name: str) -> np.ndarray:
-    return np.array([quality.components[name] for quality in qualities])
+    return np.array([quality.factors[name] for quality in qualities])
 
 
 def total(qualities: list[Quality]) -> np.ndarray:
@@ -82,13 +82,13 @@ def test_the_score_is_the_documented_product_in_any_batch(faces: list[Face]) -> 
     together = score(faces)
     assert sum(EXPONENTS.values()) == pytest.approx(1)
     for quality, face in zip(together, faces, strict=True):
-        assert set(quality.components) == set(EXPONENTS)
-        assert all(0 <= value <= 1 for value in quality.components.values())
-        product = np.prod([quality.components[name] ** weight for name, weight in EXPONENTS.items()])
+        assert set(quality.factors) == set(EXPONENTS)
+        assert all(0 <= value <= 1 for value in quality.factors.values())
+        product = np.prod([quality.factors[name] ** weight for name, weight in EXPONENTS.items()])
         assert quality.score == pytest.approx(product)
         assert (quality.model, quality.calibrated) == ("analytical-1", None)
         alone = score([face])[0]
-        assert alone.components == quality.components
+        assert alone.factors == quality.factors
         assert alone.score == pytest.approx(quality.score, rel=1e-12)
 
 
@@ -185,7 +185,7 @@ def test_a_rotated_picture_loses_by_its_roll(faces: list[Face]) -> None:
 
 def test_confidence_counts(faces: list[Face]) -> None:
     sure, unsure = AnalyticalScorer().score([crop(*faces[0], confidence=c) for c in (0.9, 0.3)])
-    assert unsure.components["detection"] == pytest.approx(0.3)
+    assert unsure.factors["detection"] == pytest.approx(0.3)
     assert unsure.score == pytest.approx(sure.score * (1 / 3) ** EXPONENTS["detection"])
 
 
@@ -195,7 +195,7 @@ def test_a_blank_face_scores_low_but_orders_still(faces: list[Face], level: int)
         return np.full_like(image, level), points
 
     large, small = score(faces[:1], blank)[0], score([resized(0.3)(*faces[0])], blank)[0]
-    assert large.components["sharpness"] == large.components["exposure"] == 0
+    assert large.factors["sharpness"] == large.factors["exposure"] == 0
     assert 0 < small.score < large.score < 0.5 * score(faces[:1])[0].score
 
 
@@ -222,5 +222,5 @@ def test_sharpness_of_known_detail() -> None:
         np.float32,
     )
     made = Crop(1, 0, 0.0, None, chip, None, (0, 0), np.zeros(4, np.float32), points, 0.9, 60.0, 0.0)
-    detail = AnalyticalScorer().score([made])[0].components["sharpness"]
+    detail = AnalyticalScorer().score([made])[0].factors["sharpness"]
     assert detail == pytest.approx((80 / 9 / 1.2) / (80 / 9 / 1.2 + HALF_SHARPNESS), abs=0.005)

@@ -28,8 +28,8 @@ def crop(pts_s: float, track: int = 1, truncated: float = 0.0) -> Crop:
     return Crop(track, 0, pts_s, None, CHIP, None, (0, 0), box, points, 0.9, 40.0, truncated)
 
 
-def quality(score: float, **components: float) -> Quality:
-    return Quality(score, "test", None, components)
+def quality(score: float, **factors: float) -> Quality:
+    return Quality(score, "test", None, factors)
 
 
 Offers = Sequence[tuple[float, float]]

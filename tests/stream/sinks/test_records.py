@@ -33,7 +33,7 @@ def test_lines_read_back_as_they_were_written(tmp_path: Path, make_result) -> No
 def test_every_line_states_its_schema_first(make_result) -> None:
     track, shots = records(make_result(3))
     assert track.line().startswith('{"schema":"facesieve.track/1","source":"lobby.mp4","track":3,')
-    assert shots[0].line().startswith('{"schema":"facesieve.shot/1","source":"lobby.mp4","track":3,')
+    assert shots[0].line().startswith('{"schema":"facesieve.shot/2","source":"lobby.mp4","track":3,')
 
 
 def test_counts_add_up_and_reasons_without_a_face_are_left_out(make_result) -> None:
@@ -86,11 +86,11 @@ def test_a_shot_whose_score_is_not_finite_is_refused(make_result) -> None:
         records(make_result(1, (math.nan,)))
 
 
-def test_order_of_components_does_not_change_the_line(make_result) -> None:
+def test_order_of_factors_does_not_change_the_line(make_result) -> None:
     result = make_result(1, (0.5,))
     shot = result.shots[0]
-    turned = dict(reversed(shot.quality.components.items()))
-    other = dataclasses.replace(shot, quality=dataclasses.replace(shot.quality, components=turned))
+    turned = dict(reversed(shot.quality.factors.items()))
+    other = dataclasses.replace(shot, quality=dataclasses.replace(shot.quality, factors=turned))
     assert records(result)[1][0].line() == records(dataclasses.replace(result, shots=(other,)))[1][0].line()
 
 
