@@ -104,6 +104,9 @@ def run(
     keep_candidates: Annotated[
         bool, typer.Option("--keep-candidates", help="Store the chips of all scored faces, for `validate`.")
     ] = False,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Store the box of every tracked detection, for `export`.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON lines on stdout.")] = False,
@@ -117,9 +120,9 @@ def run(
     from .job import run_sources
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
-    if keep_candidates:
-        kept = settings.output.model_copy(update={"keep_candidates": True})
-        settings = settings.model_copy(update={"output": kept})
+    asked = {"keep_candidates": keep_candidates, "boxes": boxes}
+    kept = settings.output.model_copy(update={name: True for name, wanted in asked.items() if wanted})
+    settings = settings.model_copy(update={"output": kept})
     screen = Screen(quiet=quiet, as_json=as_json)
     codes: list[int] = []
     with _interruptible() as stop, screen.following():

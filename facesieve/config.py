@@ -188,12 +188,14 @@ class SelectionConfig(Table):
 class OutputConfig(Table):
     """margin: of the kept crop around the face box, as a share of its size on each side.
     embeddings: also write each shot's embedding, a biometric template, into shots.jsonl.
-    keep_candidates: also store the chips of all scored faces, kept or not, in candidates.zip."""
+    keep_candidates: also store the chips of all scored faces, kept or not, in candidates.zip.
+    boxes: also write the box of every tracked detection to boxes.jsonl, for COCO and MOT export."""
 
     margin: float = Field(0.4, ge=0, le=3)
     jpeg_quality: int = Field(95, ge=1, le=100)
     embeddings: bool = False
     keep_candidates: bool = False
+    boxes: bool = False
 
 
 class Config(Table):

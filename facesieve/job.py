@@ -30,6 +30,7 @@ from .stream.errors import (
 )
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
+from .stream.sinks.boxes import BoxFile
 from .stream.sinks.candidates import CandidateArchive
 from .stream.sinks.folder import FolderSink
 from .stream.types import BestShot, Quality, TrackResult, TrackSummary
@@ -164,10 +165,11 @@ def _run_one(
                 if config.output.keep_candidates
                 else None
             )
+            boxes = stack.enter_context(closing(BoxFile(outcome.out))) if config.output.boxes else None
             watch(outcome.spec, source, progress)
             try:
                 for result in built.pipeline.run(
-                    source, progress=progress, stop=stop.is_set, candidates=archive
+                    source, progress=progress, stop=stop.is_set, candidates=archive, boxes=boxes
                 ):
                     sink.write(result)
                     outcome.rows.append(Row.of(result))

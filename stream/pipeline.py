@@ -13,7 +13,7 @@ from .align import align
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
 from .observed import Observed
-from .ports import CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
+from .ports import BoxSink, CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
 from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
 
 Item = TypeVar("Item")
@@ -79,13 +79,14 @@ class Pipeline:
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
         candidates: CandidateSink | None = None,
+        boxes: BoxSink | None = None,
     ) -> Iterator[TrackResult]:
         """Terminal events in the order in which tracks end, each track exactly once.
 
         The same source and parts give the same events whatever the thread timing. stop: asked at every
         detection; when true, all tracks end with SHUTDOWN. On an error the live tracks are still ended and
         yielded, then the error is raised; closing the generator early drops them. candidates: gets every
-        scored crop as well, and every track's end before it is yielded.
+        scored crop as well, and every track's end before it is yielded. boxes: gets every frame's detections.
         """
         progress = progress if progress is not None else Progress()
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
@@ -106,7 +107,7 @@ class Pipeline:
                     progress.size = frame.picture.width, frame.picture.height
                     if look.apart:
                         yield from self._end(tracker.finish(), selector, TrackEnd.SCENE_CUT, progress)
-                    yield from self._step(look, tracker, selector, progress)
+                    yield from self._step(look, tracker, selector, progress, boxes)
         except Exception:
             yield from self._end(tracker.finish(), selector, TrackEnd.SHUTDOWN, progress)
             raise
@@ -128,11 +129,13 @@ class Pipeline:
             yield _Look(frame, counted.frames, apart, found)
 
     def _step(
-        self, look: _Look, tracker: Tracker, selector: Selector, progress: Progress
+        self, look: _Look, tracker: Tracker, selector: Selector, progress: Progress, boxes: BoxSink | None
     ) -> Iterator[TrackResult]:
         frame, found = look.frame, look.found
         with _timed(progress, "track"):
             tracking = tracker.update(found, frame.pts_s)
+        if boxes is not None:
+            boxes.offer(frame.index, frame.pts_s, found, tracking)
         with _timed(progress, "align"):
             crops = self._crops(frame, found, tracking, selector)
         with _timed(progress, "score"):

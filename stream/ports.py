@@ -137,6 +137,13 @@ class CandidateSink(Protocol):
         """The track has ended: which of its candidates were kept."""
 
 
+class BoxSink(Protocol):
+    """Takes the detections of every frame that was looked at, with their tracks."""
+
+    def offer(self, frame_index: int, pts_s: float, found: Detections, tracking: Tracking) -> None:
+        """A frame's faces, after they were tracked."""
+
+
 class Sink(Protocol):
     """Takes terminal events as they come; what was written stays readable whatever happens later."""
 
@@ -169,6 +176,7 @@ class Closing:
 __all__ = [
     "Assessor",
     "BestShot",
+    "BoxSink",
     "CandidateSink",
     "Clock",
     "Closing",

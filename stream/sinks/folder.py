@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import OutputExists, OutputUnwritable
 from ..ports import Closing
 from ..types import U8, BestShot, TrackResult
+from .boxes import BOXES
 from .candidates import CANDIDATES
 from .files import FOLDER_MODE, PART, LineFile, is_locked, make_folder, naming, write_whole
 from .records import printable, records, shot_files
@@ -22,7 +23,7 @@ from .report import render_report
 SHOTS, TRACKS, RUN, REPORT, IMAGES = "shots.jsonl", "tracks.jsonl", "run.json", "report.html", "shots"
 VALIDATION = ("validation.json", "validation.html")
 """What `facesieve validate` adds to a run's folder."""
-_NAMES = (SHOTS, TRACKS, RUN, REPORT, CANDIDATES, *VALIDATION)
+_NAMES = (SHOTS, TRACKS, RUN, REPORT, CANDIDATES, BOXES, *VALIDATION)
 _FILES = tuple(name + end for name in _NAMES for end in ("", PART))
 _TRACK_FOLDER = re.compile(r"\d+")
 _IMAGE = re.compile(r"\d+(\.jpg|_chip\.png)(\.part)?")
