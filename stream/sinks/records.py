@@ -33,14 +33,19 @@ _R = TypeVar("_R", bound=Record)
 
 
 class ShotRecord(Record):
-    """A kept shot. Paths are relative to the folder of results and use /."""
+    """A kept shot. Paths are relative to the folder of results and use /.
+
+    window: which part of a long track it is of. enrol: good enough to enrol, not only to recognise.
+    """
 
     format: Literal["facesieve.shot/2"] = Field(alias="schema")
     source: str
     track: int = Field(ge=0)
+    window: int = Field(0, ge=0)
     identity: int | None
     rank: int = Field(ge=1)
     reason: str
+    enrol: bool = False
     frame_index: int
     pts_s: float
     wall_s: float | None = None
@@ -75,11 +80,15 @@ class Timeline(BaseModel):
 
 
 class TrackRecord(Record):
-    """A track's whole life; kept + sum(rejected) = frames_seen."""
+    """A track's whole life, or a window of a long one's; kept + sum(rejected) = frames_seen.
+
+    failed: of faces below a requirement profile, how many failed each component; one may fail several.
+    """
 
     format: Literal["facesieve.track/1"] = Field(alias="schema")
     source: str
     track: int = Field(ge=0)
+    window: int = Field(0, ge=0)
     identity: int | None
     first_pts_s: float
     last_pts_s: float
@@ -87,6 +96,7 @@ class TrackRecord(Record):
     frames_scored: int
     kept: int
     rejected: dict[str, int]
+    failed: dict[str, int] = {}
     end: str
     timeline: Timeline
 
@@ -106,9 +116,10 @@ def printable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def shot_files(track: int, rank: int) -> tuple[str, str]:
+def shot_files(track: int, rank: int, window: int = 0) -> tuple[str, str]:
     """Where a shot's portrait and chip lie in the folder of results."""
-    return f"shots/{track}/{rank}.jpg", f"shots/{track}/{rank}_chip.png"
+    folder = f"shots/{track}-w{window}" if window else f"shots/{track}"
+    return f"{folder}/{rank}.jpg", f"{folder}/{rank}_chip.png"
 
 
 def shot_record(shot: BestShot, identity: int | None, *, embedding: bool = False) -> ShotRecord:
