@@ -31,6 +31,7 @@ from .engines.models.centerface import CenterFace
 from .engines.models.facemesh import FaceMesh
 from .engines.models.letterbox import STRIDE, FaceSized
 from .engines.models.mediapipe import MediaPipeTasks
+from .engines.models.recognisers import KNOWN, PIXELS, OnnxEmbedder, Pixels
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
@@ -45,7 +46,7 @@ from .engines.zoo.store import Store, cache_folder
 from .stream.analytical import AnalyticalScorer
 from .stream.errors import ConfigError, WeightsUnavailable
 from .stream.pipeline import Pipeline
-from .stream.ports import Detector, Engine, QualityScorer, Tracker
+from .stream.ports import Detector, Embedder, Engine, QualityScorer, Tracker
 from .stream.selection import Selection, TopKSelector, gate
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
@@ -96,6 +97,28 @@ def build(config: Config, store: Store | None = None) -> Built:
             margin=config.output.margin,
         )
         return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close)
+
+
+def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> Embedder:
+    """A face recogniser of one's own, run by the configured engine in fp32; close releases it.
+
+    pixels: what it wants; must be given for a network with a float input that is not known by its hash.
+    Raises ConfigError where it is wanted and absent, ModelError or EngineError naming the file.
+    """
+    if not path.is_file():
+        raise WeightsUnavailable(f"{path}: no such file (a recogniser in ONNX)")
+    parts = _Parts(config, Store(), ExitStack())
+    engine = parts._engine(path, None, exact=True)
+    image, *_ = (dtype for _, dtype in engine.inputs.values())
+    if image != np.uint8:
+        engine.close()
+        wanted = pixels or KNOWN.get(digest(path))
+        if wanted is None:
+            raise ConfigError(
+                f"{path}: an unknown recogniser: say which pixels it wants, one of {', '.join(PIXELS)}"
+            )
+        engine = parts._engine(path, PIXELS[wanted], exact=True)
+    return OnnxEmbedder(engine, name=scorer_name(path))
 
 
 class _Parts:

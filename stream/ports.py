@@ -9,7 +9,19 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from .types import U8, BestShot, Crop, Detections, Frame, Quality, Rejection, TrackEnd, Tracking, TrackResult
+from .types import (
+    F32,
+    U8,
+    BestShot,
+    Crop,
+    Detections,
+    Frame,
+    Quality,
+    Rejection,
+    TrackEnd,
+    Tracking,
+    TrackResult,
+)
 
 Order = Literal["rgb", "bgr"]
 
@@ -114,6 +126,19 @@ class Assessor(Protocol):
     def close(self) -> None: ...
 
 
+class Embedder(Protocol):
+    """Turns crops into directions that are near for one person, in batches."""
+
+    @property
+    def name(self) -> str:
+        """Names the model; similarities of different models are never compared."""
+
+    def embed(self, crops: Sequence[Crop]) -> F32:
+        """(n, d) float32, a row of unit length for each crop, in order; (0, 0) for []."""
+
+    def close(self) -> None: ...
+
+
 class Selector(Protocol):
     """Keeps the best shots of each track of one source."""
 
@@ -181,6 +206,7 @@ __all__ = [
     "Clock",
     "Closing",
     "Detector",
+    "Embedder",
     "Engine",
     "FrameSource",
     "Order",
