@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
+from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
 from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
@@ -29,6 +30,8 @@ Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
 _LARGEST_TENSOR = 1 << 30
+_GRAPH_FORM = 2
+"""Of what _with_pixels writes; a compiled network of another form must not be loaded for it."""
 _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 
 
@@ -61,7 +64,9 @@ class OpenVinoEngine(Closing):
         self._cache_dir, self._specialise = cache_dir, specialise
         self._graph: Any = _read(model, self.label, pixels)
         self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
-        self._key = _digest(model) + repr((pixels, self._device, sorted(map(repr, self._config.items()))))
+        self._key = _digest(model) + repr(
+            (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
+        )
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._closed = False
         if not specialise:
@@ -210,8 +215,17 @@ def _with_pixels(graph: Any, label: str, pixels: PixelInput) -> Any:
         image.preprocess().mean(list(pixels.mean))
     if any(s != 1.0 for s in pixels.std):
         image.preprocess().scale(list(pixels.std))
+    if not any(pixels.mean) and all(s == 1.0 for s in pixels.std):
+        image.preprocess().custom(_in_place)
     image.model().set_layout(ov.Layout(pixels.layout))
     return prepare.build()
+
+
+def _in_place(pixels: Any) -> Any:
+    """A clamp that changes no pixel. Without a node between them OpenVINO turns the layout before it converts
+    to floating point, and the first convolution turns it back; behind one, both turns cancel (a tenth of
+    YuNet's time)."""
+    return ops.clamp(pixels, 0.0, 255.0).output(0)
 
 
 def _signature(ports: Any) -> Signature:

@@ -100,6 +100,20 @@ def test_pixels_are_converted_in_the_graph(mean_colour: bytes) -> None:
         np.testing.assert_allclose(engine.infer({"x": image})["y"], means, rtol=1e-5)
 
 
+def test_pixels_reach_the_first_convolution_without_turning_twice(convolutions: bytes) -> None:
+    """Their layout is the one that convolutions work in: nothing is to be transposed, and nothing changes."""
+    pixels = PixelInput(batch=None, height=112, width=112)
+    image = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    with OpenVinoEngine(convolutions, precision="fp32") as engine:
+        wanted = engine.infer({"x": pixels.normalise(image)})["y"].copy()
+    with OpenVinoEngine(convolutions, pixels=pixels, precision="fp32", specialise=True) as engine:
+        np.testing.assert_array_equal(engine.infer({"x": image})["y"], wanted)
+        (request,) = engine._requests.values()
+        nodes = request.get_compiled_model().get_runtime_model().get_ordered_ops()
+        turned = [n for n in nodes if n.get_rt_info()["layerType"] == "Transpose"]
+        assert not [n.get_friendly_name() for n in turned if n.get_output_partial_shape(0).rank == 4]
+
+
 def test_many_shapes_keep_few_compilations(affine: bytes) -> None:
     with OpenVinoEngine(affine, precision="fp32", specialise=True) as engine:
         for n in range(1, 25):
