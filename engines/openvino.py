@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from math import prod
@@ -30,6 +32,7 @@ Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
 _LARGEST_TENSOR = 1 << 30
+log = logging.getLogger(__name__)
 _GRAPH_FORM = 2
 """Of what _with_pixels writes; a compiled network of another form must not be loaded for it."""
 _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
@@ -38,10 +41,11 @@ _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 class OpenVinoEngine(Closing):
     """A network compiled by OpenVINO. Not for use by two threads at once.
 
-    model: a file, or the bytes of an ONNX model. pixels: makes the input (n, h, w, 3) uint8 and compiles the
-    conversion into the graph. precision: of the arithmetic; "auto" is the device's own choice (bf16 on CPUs
-    with AMX). threads: 0 for all cores. specialise: compile anew for each input shape (at most 16 are kept),
-    which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled networks.
+    model: a file, or the bytes of an ONNX model. sha256: its hash, where it is known already. pixels: makes
+    the input (n, h, w, 3) uint8 and compiles the conversion into the graph. precision: of the arithmetic;
+    "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. specialise: compile
+    anew for each input shape (at most 16 are kept), which is faster to run; False compiles once for all
+    shapes. cache_dir: keeps compiled networks.
 
     Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
     """
@@ -50,6 +54,7 @@ class OpenVinoEngine(Closing):
         self,
         model: Path | bytes,
         *,
+        sha256: str | None = None,
         pixels: PixelInput | None = None,
         device: str = "CPU",
         precision: Precision = "auto",
@@ -64,7 +69,7 @@ class OpenVinoEngine(Closing):
         self._cache_dir, self._specialise = cache_dir, specialise
         self._graph: Any = _read(model, self.label, pixels)
         self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
-        self._key = _digest(model) + repr(
+        self._key = (sha256 or _digest(model)) + repr(
             (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
@@ -130,18 +135,22 @@ class OpenVinoEngine(Closing):
         blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
         if blob is not None:
             return _core().import_model(blob, self._device, self._config)
-        graph = self._graph
+        graph, started = self._graph, time.perf_counter()
         if shapes:
             graph = graph.clone()
             graph.reshape({i: ov.PartialShape(list(s)) for i, s in enumerate(shapes)})
+        log.info("compiling %s%s for %s …", self.label, "".join(f" {list(s)}" for s in shapes), self._device)
         try:
             compiled = _core().compile_model(graph, self._device, self._config)
         except RuntimeError as failure:
             raise ModelInvalid(
                 f"{self.label}: {self._device} cannot compile it: {_first_line(failure)}"
             ) from failure
+        kept = ""
         if self._cache_dir is not None:
             compiled_cache.save(self._cache_dir, key, compiled.export_model().getvalue())
+            kept = "; the next start loads it"
+        log.info("compiled %s in %.1f s%s", self.label, time.perf_counter() - started, kept)
         return compiled
 
 

@@ -83,7 +83,7 @@ def build(config: Config, store: Store | None = None) -> Built:
     Raises ModelError, EngineError or ConfigError naming the part.
     """
     with ExitStack() as stack:
-        parts = _Parts(config, store or Store(), stack)
+        parts = _Parts(config, store or _store(config), stack)
         selection = _selection(config)
         detector, scorer = parts.detector(), parts.scorer()
         pipeline = Pipeline(
@@ -107,7 +107,7 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
     """
     if not path.is_file():
         raise WeightsUnavailable(f"{path}: no such file (a recogniser in ONNX)")
-    parts = _Parts(config, Store(), ExitStack())
+    parts = _Parts(config, _store(config), ExitStack())
     engine = parts._engine(path, None, exact=True)
     image, *_ = (dtype for _, dtype in engine.inputs.values())
     if image != np.uint8:
@@ -121,6 +121,19 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
     return OnnxEmbedder(engine, name=scorer_name(path))
 
 
+def _store(config: Config) -> Store:
+    """The zoo; what the configuration names is refused here if its licence does not allow the stated use."""
+    store = Store(commercial_use=config.models.licence == "commercial")
+    for name in config.models.paths:
+        store.named(name)
+    scorer, detector = config.scorer, config.detector
+    own = scorer.weights if isinstance(scorer, StudentConfig) else None
+    for path in (*config.models.paths.values(), own, detector.weights):
+        if path is not None:
+            store.allow(path)
+    return store
+
+
 class _Parts:
     """Makes networks and remembers which; each is closed with the stack."""
 
@@ -128,6 +141,7 @@ class _Parts:
         self._config = config
         self._store = store
         self._stack = stack
+        self._hashes: dict[Path, str] = {}
         self.models: list[ModelFacts] = []
 
     def detector(self) -> Detector:
@@ -178,7 +192,8 @@ class _Parts:
                 return baseline
             case StudentConfig():
                 path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
-                exact = config.weights is not None  # the shipped student's ranking holds in bfloat16
+                # Only of the shipped student is it known that its ranking holds in bfloat16.
+                exact = self._hashes[path] != self._store.named(SHIPPED_STUDENT).sha256
                 engine = self._engine(path, None, exact=exact)
                 image, *_ = (dtype for _, dtype in engine.inputs.values())
                 if image != np.uint8:  # the authors' exports: let the engine convert the pixels
@@ -186,7 +201,7 @@ class _Parts:
                     engine = self._engine(path, OnnxScorer.PIXELS, exact=exact)
                 made = OnnxScorer(
                     engine,
-                    name=scorer_name(path),
+                    name=scorer_name(path, sha256=self._hashes.get(path)),
                     max_batch=config.max_batch,
                     calibration=Calibration.beside(path),
                 )
@@ -198,14 +213,18 @@ class _Parts:
 
     def _weights(self, name: str, own: Path | None, task: str = "detection") -> Path:
         """The zoo's file, or the user's own, noted among the models."""
+        own = own or self._config.models.paths.get(name)
         if own is None:
             path = self._store.path(name)
             model = self._store.model(name)
+            self._hashes[path] = model.sha256
             self.models.append(ModelFacts(name, task, model.sha256, model.licence))
             return path
         if not own.is_file():
             raise WeightsUnavailable(f"{own}: no such file (weights of the {task} model)")
-        self.models.append(ModelFacts(own.name, task, digest(own), None))
+        self._hashes[own] = sha256 = digest(own)
+        known = self._store.known(sha256)
+        self.models.append(ModelFacts(own.name, task, sha256, None if known is None else known.licence))
         return own
 
     def _engine(self, path: Path, pixels: PixelInput | None, *, exact: bool = False) -> Engine:
@@ -214,6 +233,7 @@ class _Parts:
             case OpenVinoConfig() as openvino:
                 return OpenVinoEngine(
                     path,
+                    sha256=self._hashes.get(path),
                     pixels=pixels,
                     device=openvino.device,
                     precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,

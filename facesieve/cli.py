@@ -21,7 +21,7 @@ from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
 from .fiqa.evaluate import cli as evaluation
 from .fiqa.validate import cli as validation
-from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames, WeightsCorrupt
+from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames
 
 app = typer.Typer(
     name="facesieve",
@@ -101,6 +101,10 @@ def run(
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
     every_frame: Annotated[bool, typer.Option("--every-frame", help="Detect on every frame.")] = False,
+    licence: Annotated[
+        models_cli.Licences | None,
+        typer.Option(help="commercial refuses models that do not allow it, before any is fetched."),
+    ] = None,
     keep_candidates: Annotated[
         bool, typer.Option("--keep-candidates", help="Store the chips of all scored faces, for `validate`.")
     ] = False,
@@ -123,6 +127,9 @@ def run(
     asked = {"keep_candidates": keep_candidates, "boxes": boxes}
     kept = settings.output.model_copy(update={name: True for name, wanted in asked.items() if wanted})
     settings = settings.model_copy(update={"output": kept})
+    if licence is not None:
+        allowed = settings.models.model_copy(update={"licence": licence})
+        settings = settings.model_copy(update={"models": allowed})
     screen = Screen(quiet=quiet, as_json=as_json)
     codes: list[int] = []
     with _interruptible() as stop, screen.following():
@@ -248,56 +255,6 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-@models.command("list")
-def list_models() -> None:
-    """What the zoo knows: what is here, what is not, size and licence."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from .engines.zoo.store import Store
-
-    table = Table("model", "task", "here", "size", "licence", "commercial", box=None, pad_edge=False)
-    for entry in Store().list():
-        model = entry.model
-        size = f"{model.size_bytes / 1e6:.1f} MB" if model.size_bytes else "?"
-        allowed = "yes" if model.commercial else "no"
-        table.add_row(model.name, model.task, entry.state, size, model.licence, allowed)
-    Console(highlight=False).print(table)
-
-
-@models.command()
-def pull(
-    names: Annotated[list[str], typer.Argument(help="Names from `facesieve models list`.")],
-    print_path: Annotated[
-        bool, typer.Option("--print-path", help="Print where each lies, nothing else.")
-    ] = False,
-    licence: Annotated[
-        Literal["any", "commercial"], typer.Option(help="commercial refuses what does not allow it.")
-    ] = "any",
-) -> None:
-    """Fetch models; each is checked against its SHA-256 before it is used."""
-    from .engines.zoo.store import Store
-
-    store = Store(commercial_use=licence == "commercial")
-    for name in names:
-        store.model(name)
-    for name in names:
-        path = store.path(name)
-        typer.echo(path if print_path else f"{name}: {path}")
-
-
-@models.command()
-def verify() -> None:
-    """Check the SHA-256 of every model that is here; exit code 32 if one differs."""
-    from .engines.zoo.store import Store
-
-    entries = Store().verify()
-    for entry in entries:
-        typer.echo(f"{entry.model.name}: {entry.state}")
-    if any(entry.state == "corrupt" for entry in entries):
-        raise typer.Exit(WeightsCorrupt.exit_code)
-
-
 # The offline commands: each imports its tools (torch, onnx, matplotlib) when it is called, not before.
 app.command("label")(fiqa.label)
 app.add_typer(fiqa.train, name="train")
@@ -305,5 +262,8 @@ app.command("evaluate")(evaluation.evaluate)
 app.command("calibrate")(evaluation.calibrate)
 app.command("validate")(validation.validate)
 models.command("import")(fiqa.import_model)
+models.command("list")(models_cli.list_models)
+models.command("pull")(models_cli.pull)
+models.command("verify")(models_cli.verify)
 models.command("build")(models_cli.build_model)
 models.command("bench")(models_cli.bench)

@@ -198,6 +198,14 @@ class OutputConfig(Table):
     boxes: bool = False
 
 
+class ModelsConfig(Table):
+    """licence: "commercial" refuses models whose licence does not allow commercial use, before anything is
+    fetched. paths: files of one's own in the place of models of the zoo, by name."""
+
+    licence: Literal["any", "commercial"] = "any"
+    paths: dict[str, Path] = Field(default_factory=dict)
+
+
 class Config(Table):
     """The whole configuration."""
 
@@ -208,6 +216,7 @@ class Config(Table):
     engine: EngineConfig = OpenVinoConfig()
     selection: SelectionConfig = SelectionConfig()
     output: OutputConfig = OutputConfig()
+    models: ModelsConfig = ModelsConfig()
 
 
 def read_config(path: Path) -> Config:

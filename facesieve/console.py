@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .job import Outcome
+from .notices import noted
 from .stream.decode.sources import printable
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
@@ -55,7 +56,8 @@ class Screen:
         thread = threading.Thread(target=follow, args=(done,), name="facesieve-progress", daemon=True)
         thread.start()
         try:
-            yield
+            with noted(self._err):
+                yield
         finally:
             done.set()
             thread.join()

@@ -1,4 +1,4 @@
-"""`facesieve models build` and `bench`: offline commands, mounted by the command line."""
+"""`facesieve models list|pull|verify|build|bench`, mounted by the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from .stream.errors import ConfigError
+from .stream.errors import ConfigError, WeightsCorrupt
 
 if TYPE_CHECKING:
     from .engines.build.gate import Chips
@@ -21,6 +21,55 @@ if TYPE_CHECKING:
     from .stream.types import Frame
 
 FRAMES = 60
+Licences = Literal["any", "commercial"]
+Licence = Annotated[Licences, typer.Option(help="commercial refuses what does not allow it.")]
+
+
+def list_models() -> None:
+    """What the zoo knows: what is here, what is not, size and licence."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .engines.zoo.store import Store
+
+    table = Table("model", "task", "here", "size", "licence", "commercial", box=None, pad_edge=False)
+    for entry in Store().list():
+        model = entry.model
+        size = f"{model.size_bytes / 1e6:.1f} MB" if model.size_bytes else "?"
+        allowed = "yes" if model.commercial else "no"
+        table.add_row(model.name, model.task, entry.state, size, model.licence, allowed)
+    Console(highlight=False).print(table)
+
+
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names from `facesieve models list`.")],
+    print_path: Annotated[
+        bool, typer.Option("--print-path", help="Print where each lies, nothing else.")
+    ] = False,
+    licence: Licence = "any",
+) -> None:
+    """Fetch models; each is checked against its SHA-256 before it is used."""
+    from .engines.zoo.store import Store
+    from .notices import fetching
+
+    store = Store(commercial_use=licence == "commercial")
+    for name in names:
+        store.model(name)
+    for name in names:
+        with fetching(name, quiet=print_path) as progress:
+            path = store.path(name, progress=progress)
+        typer.echo(path if print_path else f"{name}: {path}")
+
+
+def verify() -> None:
+    """Check the SHA-256 of every model that is here; exit code 32 if one differs."""
+    from .engines.zoo.store import Store
+
+    entries = Store().verify()
+    for entry in entries:
+        typer.echo(f"{entry.model.name}: {entry.state}")
+    if any(entry.state == "corrupt" for entry in entries):
+        raise typer.Exit(WeightsCorrupt.exit_code)
 
 
 def build_model(
@@ -45,9 +94,10 @@ def build_model(
         Literal["centerface", "yunet", "scrfd"] | None,
         typer.Option(help="MODEL is a detector of this kind. Left out: a quality network."),
     ] = None,
+    licence: Licence = "any",
 ) -> None:
     """Make MODEL in another precision; install it only if it chooses as fp32 does. Exit code 35 if not."""
-    path = _located(model)
+    path = _located(model, licence)
     target = out / f"{path.stem}-{precision}.onnx"
     typer.echo(f"{path.name} → {target}", err=True)
     if detector is None:
@@ -74,11 +124,17 @@ def bench(
     )
 
 
-def _located(model: str) -> Path:
+def _located(model: str, licence: Licences) -> Path:
     from .engines.zoo.store import Store
+    from .notices import fetching
 
-    path = Path(model)
-    return path if path.suffix == ".onnx" else Store().path(model)
+    store, path = Store(commercial_use=licence == "commercial"), Path(model)
+    if path.suffix == ".onnx":
+        store.allow(path)
+        return path
+    store.model(model)
+    with fetching(model) as progress:
+        return store.path(model, progress=progress)
 
 
 def _student(

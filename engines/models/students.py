@@ -68,9 +68,9 @@ class Calibration:
             raise ModelInvalid(f"{path}: not a calibration: {damage}") from damage
 
 
-def scorer_name(model: Path, name: str | None = None) -> str:
-    """`name@1a2b3c4d`: the file's stem (or name) and the first digits of its SHA-256."""
-    return f"{name or model.stem}@{digest(model)[:_HASH_DIGITS]}"
+def scorer_name(model: Path, name: str | None = None, *, sha256: str | None = None) -> str:
+    """`name@1a2b3c4d`: the file's stem (or name) and the first digits of its SHA-256 (None: read it)."""
+    return f"{name or model.stem}@{(sha256 or digest(model))[:_HASH_DIGITS]}"
 
 
 class OnnxScorer(Closing):

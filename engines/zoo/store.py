@@ -67,17 +67,34 @@ class Store:
 
     def model(self, name: str) -> Model:
         """The manifest's entry; ConfigError for an unknown name, LicenceRefused where its licence forbids."""
+        model = self.named(name)
+        self._allow(model, name)
+        return model
+
+    def named(self, name: str) -> Model:
+        """The manifest's entry, whatever its licence; ConfigError for an unknown name."""
         if name not in self.models:
             near = difflib.get_close_matches(name, self.models, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"no model {name!r} in the zoo, which has {', '.join(self.models)}{hint}")
-        model = self.models[name]
+        return self.models[name]
+
+    def allow(self, own: Path) -> None:
+        """LicenceRefused where a file of the user's own is a model of the zoo whose licence forbids the use.
+        What a file allows that the zoo does not know is for its owner to know."""
+        if self._commercial_use and own.is_file() and (known := self.known(digest(own))) is not None:
+            self._allow(known, f"{own} ({known.name})")
+
+    def known(self, sha256: str) -> Model | None:
+        """The zoo's model with that hash, if there is one."""
+        return next((model for model in self.models.values() if model.sha256 == sha256), None)
+
+    def _allow(self, model: Model, label: str) -> None:
         if self._commercial_use and not model.commercial:
             raise LicenceRefused(
-                f"{name}: its licence ({model.licence}) does not allow commercial use, which was asked for; "
+                f"{label}: its licence ({model.licence}) does not allow commercial use, which was asked for; "
                 "choose another model, or drop the demand"
             )
-        return model
 
     def path(self, name: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
         """Where the model lies, its hash checked; fetched first if need be.
@@ -147,6 +164,7 @@ class Store:
         part = path.with_name(f".{path.name}.part")
         failures: list[ModelError] = []
         for source in model.sources:
+            log.info("fetching %s%s from %s", model.name, _size(model), source)
             try:
                 self._fetch_from(model, source, part, progress)
             except WeightsCorrupt as failure:
@@ -183,3 +201,7 @@ class Store:
     def _advice(self, model: Model) -> str:
         sources = ", ".join(str(source) for source in model.sources)
         return f"It comes from {sources}; a file got by other means goes to {self._path(model)}"
+
+
+def _size(model: Model) -> str:
+    return "" if model.size_bytes is None else f" ({model.size_bytes / 1e6:.1f} MB)"
