@@ -45,9 +45,11 @@ from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store, cache_folder
 from .stream.analytical import AnalyticalScorer
 from .stream.errors import ConfigError, WeightsUnavailable
+from .stream.gate import gate
 from .stream.pipeline import Pipeline
+from .stream.policy import SelectionPolicy
 from .stream.ports import Detector, Embedder, Engine, QualityScorer, Tracker
-from .stream.selection import Selection, TopKSelector, gate
+from .stream.selection import TopKSelector
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
 
@@ -84,14 +86,15 @@ def build(config: Config, store: Store | None = None) -> Built:
     """
     with ExitStack() as stack:
         parts = _Parts(config, store or _store(config), stack)
-        selection = _selection(config)
+        parts.check_licences()
+        policy = _policy(config)
         detector, scorer = parts.detector(), parts.scorer()
         pipeline = Pipeline(
             detector=detector,
             new_tracker=lambda: _tracker(config),
             scorer=scorer,
-            new_selector=lambda source, stills: TopKSelector(selection, source=source, stills=stills),
-            gate=functools.partial(gate, selection=selection),
+            new_selector=lambda source, stills: TopKSelector(policy, source=source, stills=stills),
+            gate=functools.partial(gate, policy=policy),
             hz=config.detector.hz,
             scene_cuts=config.tracker.scene_cuts,
             margin=config.output.margin,
@@ -122,16 +125,7 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
 
 
 def _store(config: Config) -> Store:
-    """The zoo; what the configuration names is refused here if its licence does not allow the stated use."""
-    store = Store(commercial_use=config.models.licence == "commercial")
-    for name in config.models.paths:
-        store.named(name)
-    scorer, detector = config.scorer, config.detector
-    own = scorer.weights if isinstance(scorer, StudentConfig) else None
-    for path in (*config.models.paths.values(), own, detector.weights):
-        if path is not None:
-            store.allow(path)
-    return store
+    return Store(commercial_use=config.models.licence == "commercial")
 
 
 class _Parts:
@@ -143,6 +137,17 @@ class _Parts:
         self._stack = stack
         self._hashes: dict[Path, str] = {}
         self.models: list[ModelFacts] = []
+
+    def check_licences(self) -> None:
+        """Refuses files of the user's own that are models whose licence forbids the stated use, before
+        anything is fetched; ConfigError for a name in models.paths that no model has."""
+        for name in self._config.models.paths:
+            self._store.named(name)
+        scorer = self._config.scorer
+        own = scorer.weights if isinstance(scorer, StudentConfig) else None
+        for path in (*self._config.models.paths.values(), own, self._config.detector.weights):
+            if path is not None:
+                self._store.allow(path)
 
     def detector(self) -> Detector:
         config = self._config.detector
@@ -300,9 +305,9 @@ def _tracker(config: Config) -> Tracker:
             )
 
 
-def _selection(whole: Config) -> Selection:
+def _policy(whole: Config) -> SelectionPolicy:
     config = whole.selection
-    return Selection(
+    return SelectionPolicy(
         # the detector itself reports weaker ones, in single precision
         min_detection=max(0.0, whole.detector.min_score - 1e-6),
         top_k=config.top_k,
@@ -313,8 +318,17 @@ def _selection(whole: Config) -> Selection:
         max_roll_deg=config.max_roll_deg,
         max_truncated=config.max_truncated,
         min_sharpness=config.min_sharpness,
+        max_occlusion=config.max_occlusion,
         min_score=config.min_score,
         min_quality=config.min_quality,
+        enrol_min_quality=config.enrol_min_quality,
         min_hits=config.min_hits,
         min_track_s=config.min_track_ms / 1000,
+        max_track_s=None if config.max_track_ms is None else config.max_track_ms / 1000,
+        diversity=config.diversity,
+        diversity_weight=config.diversity_weight,
+        emit=config.emit,
+        quick_threshold=config.quick_threshold,
+        max_wait_s=config.max_wait_ms / 1000,
+        silent_s=config.silent_ms / 1000,
     )

@@ -1,0 +1,137 @@
+"""`facesieve models pull|verify`, the [models] table, and what a first start says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from facesieve import models_cli
+from facesieve.build import SHIPPED_STUDENT, build
+from facesieve.config import Config, parse_config
+from facesieve.engines.zoo.fetch import digest
+from facesieve.engines.zoo.manifest import Model
+from facesieve.engines.zoo.store import Store
+from facesieve.notices import fetching
+from facesieve.stream.errors import ConfigError, FacesieveError, LicenceRefused, WeightsUnavailable
+
+app = typer.Typer()
+app.command()(models_cli.list_models)
+app.command()(models_cli.pull)
+app.command()(models_cli.verify)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no way to the network."""
+    monkeypatch.setenv("FACESIEVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACESIEVE_OFFLINE", "1")
+    return tmp_path / "cache"
+
+
+def call(*arguments: object) -> tuple[str, BaseException | None, int]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.stdout, result.exception, result.exit_code
+
+
+def test_commercial_is_refused_by_name_and_reason_before_anything_is_fetched(cache: Path) -> None:
+    _, error, _ = call("pull", "facesieve-t", "centerface", "ediffiqa-s", "--licence", "commercial")
+    assert isinstance(error, LicenceRefused)
+    assert "ediffiqa-s: its licence (unstated) does not allow commercial use" in str(error)
+    assert not cache.exists()
+
+
+def test_pull_prints_where_the_model_lies_and_nothing_else(cache: Path) -> None:
+    printed, error, _ = call("pull", "facesieve-t", "--print-path", "--licence", "commercial")
+    assert error is None
+    (line,) = printed.splitlines()
+    assert Path(line).name == "facesieve-t.onnx"
+
+
+def test_verify_finds_a_damaged_file(cache: Path) -> None:
+    (cache / "models").mkdir(parents=True)
+    path = Store().list()[0].path
+    path.write_bytes(b"damaged")
+    printed, _, code = call("verify")
+    assert code == 32
+    assert "centerface: corrupt" in printed.splitlines()
+
+
+def test_list_shows_licences(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    printed, error, _ = call("list-models")
+    assert error is None
+    (line,) = [line for line in printed.splitlines() if line.startswith("ediffiqa-s ")]
+    assert line.split()[1:] == ["quality", "absent", "?", "unstated", "no"]
+
+
+def test_the_configuration_refuses_too(cache: Path, tmp_path: Path) -> None:
+    """A file of one's own that is a model of the zoo has that model's licence, whatever its name."""
+    shipped = Store().path(SHIPPED_STUDENT)
+    mine = Path(shutil.copy(shipped, tmp_path / "mine.onnx"))
+    forbidden = Model("theirs", "quality", "x.onnx", digest(mine), None, "CC-BY-NC", False, "them", None, ())
+    store = Store(models={**Store().models, SHIPPED_STUDENT: forbidden}, commercial_use=True)
+    for table in ({"scorer": {"weights": mine}}, {"models": {"paths": {SHIPPED_STUDENT: mine}}}):
+        with pytest.raises(LicenceRefused, match=r"mine\.onnx \(theirs\): its licence \(CC-BY-NC\)"):
+            build(parse_config(table, "test"), store)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("face_mesh", ConfigError, "did you mean 'face-mesh'"),
+        ("centerface", WeightsUnavailable, "nowhere.onnx: no such file"),
+    ],
+)
+def test_paths_name_models_and_files(
+    cache: Path, name: str, kind: type[FacesieveError], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        build(parse_config({"models": {"paths": {name: "nowhere.onnx"}}}, "test"))
+
+
+def test_a_file_of_ones_own_stands_in_for_a_model(cache: Path, shared: Path) -> None:
+    yunet = shared / "models/yunet_n_dynamic.onnx"
+    config = parse_config({"detector": {"kind": "yunet"}, "models": {"paths": {"yunet": yunet}}}, "test")
+    built = build(config)
+    built.close()
+    assert [(m.name, m.licence) for m in built.models] == [
+        (yunet.name, None),
+        (SHIPPED_STUDENT, "Apache-2.0"),
+    ]
+
+
+def test_a_first_start_says_what_it_compiles_and_the_second_does_not(
+    cache: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del cache
+    config = parse_config({"detector": {"kind": "yunet"}}, "test")
+    yunet = {"yunet": shared / "models/yunet_n_dynamic.onnx"}
+    config = Config(detector=config.detector, models=config.models.model_copy(update={"paths": yunet}))
+    said = []
+    for _ in range(2):
+        with fetching("anything"):
+            build(config).close()
+        said.append(capsys.readouterr().err)
+    assert "compiling " in said[0]
+    assert "facesieve-t.onnx in " in said[0]
+    assert "the next start loads it" in said[0]
+    assert said[1] == ""
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with fetching("centerface") as progress:
+        assert progress is not None
+        progress(0, 7_304_518)
+        progress(7_304_518, 7_304_518)
+    shown = capsys.readouterr().err
+    assert "centerface" in shown
+    assert "7.3" in shown
+    with fetching("centerface", quiet=True) as progress:
+        assert progress is None
