@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .stream.errors import ConfigError, SourceUnreadable
+from .stream.policy import Diversity, Emit
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Degrees = Annotated[float, Field(gt=0, le=180)]
@@ -164,25 +165,42 @@ EngineConfig = Annotated[OpenVinoConfig | OnnxRuntimeConfig | TensorRTConfig, Fi
 
 
 class SelectionConfig(Table):
-    """Which faces are kept of a track.
+    """Which faces are kept of a track, and when they are told. Times are of the source (PTS).
 
     min_face_px: shorter side of the face box. max_yaw_deg, max_pitch_deg, max_roll_deg: head pose estimated
-    from the landmarks. max_truncated: share of the chip outside the frame. min_score: of the scorer in use.
-    min_hits: detections a track needs. min_gap_ms: least time between two kept shots.
+    from the landmarks. max_truncated: share of the chip outside the frame. min_sharpness: of the chip,
+    whatever the scorer. max_occlusion: covered share of the face. min_score: of the scorer in use.
+    min_quality, enrol_min_quality, quick_threshold: calibrated; a shot that reaches enrol_min_quality is
+    marked. min_hits: detections a track needs. min_gap_ms: least time between two kept shots. max_track_ms:
+    a track that goes on for longer is cut into windows with shots of their own; None = never.
+
+    diversity: what shots of a track should differ in; diversity_weight: the calibrated quality that being
+    wholly different is worth. emit: quality = shots are told when their track ends; timeliness = one also
+    early, the first that reaches quick_threshold, else the best after max_wait_ms; realtime = each better one
+    too, at least silent_ms apart.
     """
 
     top_k: int = Field(3, ge=1, le=100)
     min_face_px: float = Field(40, ge=0)
     min_score: float | None = None
     min_quality: Ratio | None = 0.05
+    enrol_min_quality: Ratio | None = 0.5
     min_sharpness: Ratio | None = None
+    max_occlusion: Ratio | None = None
     max_yaw_deg: Degrees | None = 60
     max_pitch_deg: Degrees | None = 50
     max_roll_deg: Degrees | None = 60
     max_truncated: Ratio = 0.3
     min_hits: int = Field(3, ge=1)
     min_track_ms: float = Field(0, ge=0)
-    min_gap_ms: float = Field(500, ge=0)
+    max_track_ms: float | None = Field(None, ge=1, le=1e12)
+    min_gap_ms: float = Field(500, ge=0, le=1e12)
+    diversity: Diversity = "none"
+    diversity_weight: Ratio = 0.2
+    emit: Emit = "quality"
+    quick_threshold: Ratio = 0.7
+    max_wait_ms: float = Field(2000, ge=0, le=1e12)
+    silent_ms: float = Field(1000, ge=0, le=1e12)
 
 
 class OutputConfig(Table):

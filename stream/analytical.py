@@ -99,6 +99,12 @@ def _measured(crops: Sequence[Crop]) -> list[tuple[float, ...]]:
     return rows
 
 
+def sharpness(chip: U8) -> float:
+    """The factor of that name, of a chip (112, 112, 3) RGB by itself: in [0, 1], higher is sharper."""
+    detail = _detail(np.asarray(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), np.uint8))
+    return detail / (detail + HALF_SHARPNESS)
+
+
 def _facing(radians: float) -> float:
     return max(math.cos(radians), 0.0) ** 2 if math.isfinite(radians) else 0.0
 

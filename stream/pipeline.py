@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from .align import align
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
 from .observed import Observed
-from .ports import BoxSink, CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
-from .types import Crop, Detections, Frame, Rejection, TrackEnd, Tracking, TrackResult
+from .ports import Assessor, BoxSink, CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
+from .progress import Progress, timed
+from .telling import Telling
+from .types import (
+    Crop,
+    Detections,
+    Frame,
+    Quality,
+    Refusal,
+    Rejection,
+    ShotRevision,
+    TrackEnd,
+    Tracking,
+    TrackResult,
+)
+
+__all__ = ["Bound", "Gate", "Pipeline", "Progress"]
 
 Item = TypeVar("Item")
-Gate = Callable[[Detections, int, int], Sequence[Rejection | None]]
+Gate = Callable[[Detections, int, int], Sequence[Refusal | None]]
 """The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a run has done so far; read it any time.
-
-    frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
-    detections. scored: crops. tracks: ended. stages_s: seconds spent stage by stage, by the detector's thread
-    (`decode` waits for the decoder; cuts, detect) and the loop's (`wait` waits for the detector; the rest).
-    """
-
-    frames: int = 0
-    pts_s: float = 0.0
-    size: tuple[int, int] | None = None
-    detected: int = 0
-    faces: int = 0
-    scored: int = 0
-    tracks: int = 0
-    shots: int = 0
-    stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+Bound = Callable[[Sequence[Crop]], Sequence[float]]
+"""Crops → for each, a score that the scorer's is not above."""
 
 
 class Pipeline:
@@ -49,6 +44,9 @@ class Pipeline:
     chips are cut (None lets all pass). hz: detections a second of video, 0 = every frame. scene_cuts: end all
     tracks at a cut.
     margin: of the kept portrait around the box; None keeps chips only.
+    assessor: measures the components of the shots when their track ends, and before that only of candidates
+    that the selector decides about by their components. bound: lets the selector pass over crops that could
+    change no shot, so that they are not scored; with a bound that holds, the shots are the same as without.
     """
 
     def __init__(
@@ -62,6 +60,8 @@ class Pipeline:
         hz: float = 8.0,
         scene_cuts: bool = True,
         margin: float | None = 0.4,
+        assessor: Assessor | None = None,
+        bound: Bound | None = None,
     ) -> None:
         self._detector = detector
         self._new_tracker = new_tracker
@@ -71,6 +71,8 @@ class Pipeline:
         self._hz = hz
         self._scene_cuts = scene_cuts
         self._margin = margin
+        self._assessor = assessor
+        self._bound = bound
 
     def run(
         self,
@@ -80,15 +82,18 @@ class Pipeline:
         stop: Callable[[], bool] = lambda: False,
         candidates: CandidateSink | None = None,
         boxes: BoxSink | None = None,
+        on_revision: Callable[[ShotRevision], None] = lambda revision: None,
     ) -> Iterator[TrackResult]:
-        """Terminal events in the order in which tracks end, each track exactly once.
+        """Terminal events in the order in which tracks end, each track exactly once (windows come before).
 
-        The same source and parts give the same events whatever the thread timing. stop: asked at every
+        on_revision: gets the shots that the selector tells early, each before its track's terminal event. The
+        same source and parts give the same events whatever the thread timing. stop: asked at every
         detection; when true, all tracks end with SHUTDOWN. On an error the live tracks are still ended and
         yielded, then the error is raised; closing the generator early drops them. candidates: gets every
         scored crop as well, and every track's end before it is yielded. boxes: gets every frame's detections.
         """
         progress = progress if progress is not None else Progress()
+        tell = Telling(progress, self._assessor, on_revision)
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
         tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
         if candidates is not None:
@@ -106,47 +111,75 @@ class Pipeline:
                     progress.frames, progress.pts_s = look.frames, frame.pts_s
                     progress.size = frame.picture.width, frame.picture.height
                     if look.apart:
-                        yield from self._end(tracker.finish(), selector, TrackEnd.SCENE_CUT, progress)
-                    yield from self._step(look, tracker, selector, progress, boxes)
+                        yield from tell.ends(selector, tracker.finish(), TrackEnd.SCENE_CUT)
+                    ended = self._step(look, tracker, selector, progress, boxes)
+                    yield from tell.advance(selector, frame.pts_s)
+                    yield from tell.ends(selector, ended, TrackEnd.LOST)
         except Exception:
-            yield from self._end(tracker.finish(), selector, TrackEnd.SHUTDOWN, progress)
+            # Without an assessor: it may be what failed, and what was found is worth more than its measures.
+            tell = Telling(progress, None, on_revision)
+            yield from tell.advance(selector, progress.pts_s)
+            yield from tell.ends(selector, tracker.finish(), TrackEnd.SHUTDOWN)
             raise
         if stop():
             why = TrackEnd.SHUTDOWN
         else:
             progress.frames = cadence.frames
-        yield from self._end(tracker.finish(), selector, why, progress)
+        yield from tell.ends(selector, tracker.finish(), why)
 
     def _looks(self, frames: Iterator[Counted], stills: bool, progress: Progress) -> Iterator[_Look]:
         """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest."""
         cuts = SceneCuts() if self._scene_cuts and not stills else None
         for counted in _awaited(frames, "decode", progress):
             frame = counted.frame
-            with _timed(progress, "cuts"):
+            with timed(progress, "cuts"):
                 apart = stills or (cuts is not None and _is_cut(cuts, frame))
-            with _timed(progress, "detect"):
+            with timed(progress, "detect"):
                 found = self._detector.detect(frame)
             yield _Look(frame, counted.frames, apart, found)
 
     def _step(
         self, look: _Look, tracker: Tracker, selector: Selector, progress: Progress, boxes: BoxSink | None
-    ) -> Iterator[TrackResult]:
+    ) -> Sequence[int]:
+        """One frame, up to what the selector makes of it; the tracks that ended with it."""
         frame, found = look.frame, look.found
-        with _timed(progress, "track"):
+        with timed(progress, "track"):
             tracking = tracker.update(found, frame.pts_s)
         if boxes is not None:
             boxes.offer(frame.index, frame.pts_s, found, tracking)
-        with _timed(progress, "align"):
+        with timed(progress, "align"):
             crops = self._crops(frame, found, tracking, selector)
-        with _timed(progress, "score"):
+        if self._bound is not None and crops:
+            with timed(progress, "bound"):
+                bounds = self._bound(crops)
+                crops = [c for c, bound in zip(crops, bounds, strict=True) if selector.wants(c, bound)]
+        with timed(progress, "score"):
             qualities = self._scorer.score(crops)
-        with _timed(progress, "select"):
+        with timed(progress, "select"):
+            qualities = self._judged(crops, qualities, selector, progress)
             for crop, quality in zip(crops, qualities, strict=True):
                 selector.offer(crop, quality)
         progress.detected += 1
         progress.faces += len(found)
         progress.scored += len(crops)
-        yield from self._end(tracking.ended, selector, TrackEnd.LOST, progress)
+        return tracking.ended
+
+    def _judged(
+        self, crops: Sequence[Crop], qualities: Sequence[Quality], selector: Selector, progress: Progress
+    ) -> Sequence[Quality]:
+        """The qualities, with components where the selector decides by them."""
+        if self._assessor is None:
+            return qualities
+        pairs = zip(crops, qualities, strict=True)
+        asked = [i for i, (crop, quality) in enumerate(pairs) if selector.wants_components(crop, quality)]
+        if not asked:
+            return qualities
+        judged = list(qualities)
+        measured = self._assessor.assess([crops[i] for i in asked])
+        progress.assessed += len(asked)
+        for i, components in zip(asked, measured, strict=True):
+            judged[i] = dataclasses.replace(judged[i], components=components)
+        return judged
 
     def _crops(
         self, frame: Frame, found: Detections, tracking: Tracking, selector: Selector
@@ -158,25 +191,17 @@ class Pipeline:
         for index, (track, refused) in enumerate(zip(tracking.ids.tolist(), refusals, strict=True)):
             if track < 0:
                 continue
-            made = refused or align(
+            if refused is not None:
+                selector.reject(track, frame.pts_s, refused)
+                continue
+            made = align(
                 frame, found, index, track, margin=self._margin or 0.0, portrait=self._margin is not None
             )
             if isinstance(made, Rejection):
-                selector.reject(track, frame.pts_s, made)
-            else:
+                selector.reject(track, frame.pts_s, Refusal(made))
+            elif selector.admit(made) is None:
                 crops.append(made)
         return crops
-
-    def _end(
-        self, tracks: Sequence[int], selector: Selector, why: TrackEnd, progress: Progress
-    ) -> Iterator[TrackResult]:
-        for track in tracks:
-            with _timed(progress, "select"):
-                result = selector.end(track, why)
-            if result is not None:
-                progress.tracks += 1
-                progress.shots += len(result.shots)
-                yield result
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +222,8 @@ def _is_cut(cuts: SceneCuts, frame: Frame) -> bool:
 
 def _awaited(items: Iterator[Item], stage: str, progress: Progress) -> Iterator[Item]:
     while True:
-        with _timed(progress, stage):
+        with timed(progress, stage):
             item = next(items, None)
         if item is None:
             return
         yield item
-
-
-@contextmanager
-def _timed(progress: Progress, stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        progress.stages_s[stage] += time.perf_counter() - started

@@ -17,7 +17,9 @@ from .types import (
     Detections,
     Frame,
     Quality,
+    Refusal,
     Rejection,
+    ShotRevision,
     TrackEnd,
     Tracking,
     TrackResult,
@@ -140,13 +142,26 @@ class Embedder(Protocol):
 
 
 class Selector(Protocol):
-    """Keeps the best shots of each track of one source."""
+    """Keeps the best shots of each track of one source. Of each detection one is called: reject, or admit;
+    if that lets it through, wants where a bound is known, and if it does, offer."""
+
+    def reject(self, track: int, pts_s: float, refusal: Refusal) -> None:
+        """A detection of the track that was refused before its chip was looked at."""
+
+    def admit(self, crop: Crop) -> Rejection | None:
+        """Why a chip is refused (and counted so) before it is scored; None if it may be scored."""
+
+    def wants(self, crop: Crop, bound: float) -> bool:
+        """Whether to score a crop whose score is at most bound. False: it could change nothing; counted."""
+
+    def wants_components(self, crop: Crop, quality: Quality) -> bool:
+        """Whether a scored crop's components decide, so that they are to be measured before it is offered."""
 
     def offer(self, crop: Crop, quality: Quality) -> Rejection | None:
         """A scored candidate; why it is refused at once, None while it may still be kept."""
 
-    def reject(self, track: int, pts_s: float, reason: Rejection) -> None:
-        """A detection of the track that a gate refused before it was scored."""
+    def advance(self, pts_s: float) -> Sequence[TrackResult | ShotRevision]:
+        """What is to be told after all faces of pts_s were given: windows that are over, early shots."""
 
     def end(self, track: int, why: TrackEnd) -> TrackResult | None:
         """The track's terminal event; None if the track was never offered or rejected anything."""
@@ -159,7 +174,7 @@ class CandidateSink(Protocol):
         """A scored candidate; refused: why the selector refused it at once, else None."""
 
     def settle(self, result: TrackResult) -> None:
-        """The track has ended: which of its candidates were kept."""
+        """A track, or a window of it, has ended: which of its candidates were kept."""
 
 
 class BoxSink(Protocol):

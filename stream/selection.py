@@ -2,144 +2,64 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
-from .candidates import TICKS_PER_S, Candidate, Candidates, Timeline
+from .analytical import sharpness
+from .candidates import Candidate, Candidates, Timeline, ticks
+from .diversity import Spread
+from .emission import Emission
 from .errors import ConfigError
-from .pose import face_pose
-from .types import BestShot, Crop, Detections, Quality, Rejection, TrackEnd, TrackResult, TrackSummary
+from .policy import UNCOVERED, SelectionPolicy
+from .types import (
+    BestShot,
+    Crop,
+    Quality,
+    Refusal,
+    Rejection,
+    ShotRevision,
+    TrackEnd,
+    TrackResult,
+    TrackSummary,
+    Why,
+)
+
+REMEMBERED_ENDS = 1024
+"""Tracks that ended of which a late detection is noticed: the most recent ones, so that memory is bounded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What is worth keeping. None switches a test off.
+@dataclass(slots=True)
+class _Window:
+    """A live track, or the newest window of one. refused: detections that a test refused, by reason."""
 
-    top_k: shots a track, ≥ 1. min_gap_s: least time between two kept shots of a track, ≥ 0; times are
-    compared in whole microseconds of PTS.
-
-    Tests before a chip is cut: min_detection: least score of the detector, in [0, 1]. min_face_px: least
-    shorter side of the box, px of the frame. max_yaw_deg, max_pitch_deg, max_roll_deg: from the landmarks, in
-    (0, 180]; the defaults are wide because the score already prefers frontal faces and beyond them five
-    landmarks say little. max_truncated: largest share of the box outside the frame, in [0, 1]; after cutting,
-    of the chip too.
-
-    Tests on the quality: min_sharpness: least component "sharpness", in [0, 1]. min_score: least raw score,
-    in the scorer's own units. min_quality: least calibrated score, in [0, 1]; a scorer without a calibration
-    passes.
-
-    Tests on the whole track: min_hits: detections of it, ≥ 1. min_track_s: first to last detection, ≥ 0.
-    """
-
-    top_k: int = 3
-    min_gap_s: float = 0.5
-    min_detection: float = 0.0
-    min_face_px: float = 40.0
-    max_yaw_deg: float | None = 60.0
-    max_pitch_deg: float | None = 50.0
-    max_roll_deg: float | None = 60.0
-    max_truncated: float = 0.3
-    min_sharpness: float | None = None
-    min_score: float | None = None
-    min_quality: float | None = None
-    min_hits: int = 3
-    min_track_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        optional = (
-            "max_yaw_deg",
-            "max_pitch_deg",
-            "max_roll_deg",
-            "min_sharpness",
-            "min_score",
-            "min_quality",
-        )
-        for name, (low, high, kind) in _BOUNDS.items():
-            value = getattr(self, name)
-            if value is None and name in optional:
-                continue
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-                what = "a whole number" if kind is int else "a number"
-                raise ConfigError(
-                    f"selection.{name}: expected {what} from {low:g} to {high:g}, got {value!r}"
-                )
-
-
-_BOUNDS: dict[str, tuple[float, float, Any]] = {
-    "top_k": (1, 1000, int),
-    "min_gap_s": (0, 1e9, int | float),
-    "min_detection": (0, 1, int | float),
-    "min_face_px": (0, math.inf, int | float),
-    "max_yaw_deg": (0, 180, int | float),
-    "max_pitch_deg": (0, 180, int | float),
-    "max_roll_deg": (0, 180, int | float),
-    "max_truncated": (0, 1, int | float),
-    "min_sharpness": (0, 1, int | float),
-    "min_score": (-math.inf, math.inf, int | float),
-    "min_quality": (0, 1, int | float),
-    "min_hits": (1, math.inf, int),
-    "min_track_s": (0, math.inf, int | float),
-}
-
-
-def gate(detections: Detections, width: int, height: int, *, selection: Selection) -> list[Rejection | None]:
-    """The tests that need no pixels, for all faces of a width × height frame: why each is refused, or None.
-
-    In this order: DOUBTFUL, TRUNCATED when the box or landmarks are not finite, SMALL, TRUNCATED, POSE (also
-    when the landmarks have no pose and an angle is limited). functools.partial(gate, selection=…) fits
-    a Pipeline.
-    """
-    faces = zip(
-        detections.boxes.tolist(), detections.landmarks.tolist(), detections.scores.tolist(), strict=True
-    )
-    return [
-        Rejection.DOUBTFUL
-        if score < selection.min_detection
-        else _refused(box, points, width, height, selection)
-        for box, points, score in faces
-    ]
-
-
-def _refused(
-    box: list[float], points: list[list[float]], width: int, height: int, selection: Selection
-) -> Rejection | None:
-    if not all(map(math.isfinite, itertools.chain(box, *points))):
-        return Rejection.TRUNCATED
-    x0, y0, x1, y1 = box
-    if min(x1 - x0, y1 - y0) < max(selection.min_face_px, 1e-6):
-        return Rejection.SMALL
-    shown = max(min(x1, width) - max(x0, 0), 0) * max(min(y1, height) - max(y0, 0), 0)
-    if shown < (1 - selection.max_truncated) * (x1 - x0) * (y1 - y0):
-        return Rejection.TRUNCATED
-    limits = (selection.max_yaw_deg, selection.max_pitch_deg, selection.max_roll_deg)
-    # Compared so that the NaN of a face without a pose is beyond every limit.
-    within = (
-        limit is None or abs(math.degrees(angle)) <= limit
-        for angle, limit in zip(face_pose(points), limits, strict=True)
-    )
-    return None if all(within) else Rejection.POSE
+    number: int
+    first_s: float
+    last_s: float
+    candidates: Candidates
+    emission: Emission
+    seen: int = 0
+    scored: int = 0
+    refused: Counter[Rejection] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 @dataclass(slots=True)
 class _Track:
-    """A live track. refused: detections that a test refused, by reason."""
+    """A live track. seen: detections in all its windows."""
 
     first_s: float
     last_s: float
-    candidates: Candidates
+    window: _Window
     seen: int = 0
-    scored: int = 0
-    refused: Counter[Rejection] = field(default_factory=Counter)
-    timeline: Timeline = field(default_factory=Timeline)
 
 
 class TopKSelector:
-    """The k best shots of each track of one source that lie min_gap_s or more apart. Implements Selector.
+    """The k best shots of each track of one source, by a SelectionPolicy. Implements Selector.
 
     The rule and its bound on memory are those of Candidates. Times of a track are to arrive in order; within
     a bucket of min_gap_s any order gives the same result.
@@ -148,115 +68,230 @@ class TopKSelector:
     often no face, and gives no shots. A track that was cut short from outside, by a scene cut, the end of
     the source or a shutdown, was not given the time, so both tests are waived: the last face before the end
     of a file is kept if it is a candidate at all. Nor do they apply to stills.
+
+    Windows. The first detection max_track_s or more after a window's first one begins the next window, so
+    every detection is in one; a window counts and chooses for itself, but keeps min_gap_s to the shots of the
+    one before. min_hits and min_track_s are of the whole track, and waived for a window that ended before it.
     """
 
-    def __init__(self, selection: Selection, *, source: str, stills: bool = False) -> None:
+    def __init__(self, policy: SelectionPolicy, *, source: str, stills: bool = False) -> None:
         """source: its name. stills: the frames are unrelated pictures."""
-        self._selection = selection
+        self._policy = policy
         self._source = source
         self._stills = stills
+        spread = Spread(policy.diversity, policy.diversity_weight) if policy.diversity != "none" else None
+        self._spread = spread
         self._tracks: dict[int, _Track] = {}
-        self._ended: set[int] = set()
+        self._over: list[TrackResult] = []
+        self._ended: dict[int, None] = {}
 
     @property
     def held(self) -> int:
-        """Crops in memory now, of all live tracks: at most 3·top_k − 2 each."""
-        return sum(len(track.candidates) for track in self._tracks.values())
+        """Crops in memory now, of all live tracks: for each at most what Candidates says."""
+        return sum(len(track.window.candidates) for track in self._tracks.values())
+
+    def admit(self, crop: Crop) -> Rejection | None:
+        """Why a chip is refused before it is scored, None if it may be scored."""
+        least = self._policy.min_sharpness
+        if crop.truncated > self._policy.max_truncated:
+            refused = Rejection.TRUNCATED
+        elif least is not None and sharpness(crop.chip) < least:
+            refused = Rejection.BLURRED
+        else:
+            return None
+        self.reject(crop.track, crop.pts_s, Refusal(refused))
+        return refused
+
+    def wants(self, crop: Crop, bound: float) -> bool:
+        """Whether to score a crop whose score is at most bound. False: it could change no shot, told early or
+        in the end, and is counted as OUTSCORED or NEAR_DUPLICATE; don't offer it."""
+        if self._may_matter(crop, bound):
+            return True
+        self._see(crop.track, crop.pts_s).candidates.pass_over(ticks(crop.pts_s))
+        return False
+
+    def wants_components(self, crop: Crop, quality: Quality) -> bool:
+        """Whether the components decide about a candidate, so that they are needed before its offer."""
+        asked = self._policy.judges_components and not quality.components
+        return asked and self._refusal(quality) is None and self._may_matter(crop, quality.score)
 
     def offer(self, crop: Crop, quality: Quality) -> Rejection | None:
         """A scored candidate, and why it is refused, if it is.
 
-        ConfigError when min_sharpness is set and the scorer does not measure it.
-
-        Refused, besides by the settings' tests: a score that is not finite, as LOW_SCORE.
+        ConfigError when the policy judges by something that was not measured. Refused, besides by the
+        policy's tests: a score that is not finite, as LOW_SCORE.
         """
-        refused = self._refusal(crop, quality)
-        track = self._see(crop.track, crop.pts_s)
-        track.scored += 1
-        track.timeline.add(crop, quality.score, refused)
+        if self._policy.emit == "timeliness" and quality.calibrated is None:
+            raise ConfigError(
+                "selection.emit = 'timeliness' needs a scorer with a calibration for quick_threshold, "
+                f"{quality.model!r} has none"
+            )
+        refused = self._refusal(quality)
+        matters = True
+        if refused is None and self._policy.judges_components:
+            matters = self._may_matter(crop, quality.score)
+            refused = self._unfit(quality) if matters else None
+        window = self._see(crop.track, crop.pts_s)
+        window.scored += 1
+        window.timeline.add(crop, quality.score, refused.reason if refused else None)
         if refused is not None:
-            track.refused[refused] += 1
+            window.refused[refused.reason] += 1
+            window.failed.update(refused.failed)
+            return refused.reason
+        if matters:
+            view = self._spread.view(crop, quality) if self._spread else None
+            window.candidates.add(Candidate(crop, quality, ticks(crop.pts_s), view))
         else:
-            track.candidates.add(Candidate(crop, quality, round(crop.pts_s * TICKS_PER_S)))
-        return refused
+            window.candidates.pass_over(ticks(crop.pts_s))
+        return None
 
-    def reject(self, track: int, pts_s: float, reason: Rejection) -> None:
-        """A detection of the track that a gate refused before it was scored."""
-        self._see(track, pts_s).refused[reason] += 1
+    def reject(self, track: int, pts_s: float, refusal: Refusal) -> None:
+        """A detection of the track that was refused before it was scored."""
+        window = self._see(track, pts_s)
+        window.refused[refusal.reason] += 1
+        window.failed.update(refusal.failed)
+
+    def advance(self, pts_s: float) -> tuple[TrackResult | ShotRevision, ...]:
+        """What is to be told at pts_s, when all of its faces were offered: windows that are over, then shots
+        that are told early, by track."""
+        over, self._over = tuple(self._over), []
+        if self._policy.emit == "quality" or self._stills:
+            return over
+        return (*over, *self._revisions(pts_s))
 
     def peek(self, track: int) -> tuple[BestShot, ...]:
         """What a live track would give if it were cut short now, best first; () for one not known."""
         known = self._tracks.get(track)
-        return self._shots(known, known.candidates.choose()) if known else ()
+        return self._shots(known.window, known.window.candidates.choose()) if known else ()
 
     def end(self, track: int, why: TrackEnd) -> TrackResult | None:
         """The track's terminal event; None if it was never offered or rejected anything, or has ended."""
         known = self._tracks.pop(track, None)
         if known is None:
             return None
-        self._ended.add(track)
-        short = self._is_short(known, why)
-        chosen = () if short else known.candidates.choose()
-        rejected = known.refused.copy()
+        self._ended[track] = None
+        if len(self._ended) > REMEMBERED_ENDS:
+            del self._ended[next(iter(self._ended))]
+        return self._close(track, known, why)[0]
+
+    def _close(self, track: int, known: _Track, why: TrackEnd) -> tuple[TrackResult, tuple[Candidate, ...]]:
+        window = known.window
+        short = self._is_short(known) and why is TrackEnd.LOST
+        chosen = () if short else window.candidates.choose()
+        rejected = window.refused.copy()
         if short:
-            rejected[Rejection.SHORT_TRACK] += known.seen - rejected.total()
+            rejected[Rejection.SHORT_TRACK] += window.seen - rejected.total()
         else:
-            rejected += known.candidates.lost(chosen)
+            rejected += window.candidates.lost(chosen)
         summary = TrackSummary(
             source=self._source,
             track=track,
             identity=None,
-            first_pts_s=known.first_s,
-            last_pts_s=known.last_s,
-            frames_seen=known.seen,
-            frames_scored=known.scored,
+            first_pts_s=window.first_s,
+            last_pts_s=window.last_s,
+            frames_seen=window.seen,
+            frames_scored=window.scored,
             kept=len(chosen),
             rejected=MappingProxyType({reason: rejected[reason] for reason in Rejection if rejected[reason]}),
             end=why,
-            timeline=known.timeline.points(known.candidates, chosen, short=short),
+            timeline=window.timeline.points(window.candidates, chosen, short=short),
+            window=window.number,
+            failed=MappingProxyType(dict(sorted(window.failed.items()))),
         )
-        return TrackResult(summary, self._shots(known, chosen))
+        return TrackResult(summary, self._shots(window, chosen)), chosen
 
-    def _see(self, track: int, pts_s: float) -> _Track:
+    def _see(self, track: int, pts_s: float) -> _Window:
+        """The window that a detection belongs to, which counts it."""
         if track in self._ended:
             raise ValueError(f"track {track} of {self._source!r} has ended: it cannot be seen at {pts_s} s")
         known = self._tracks.get(track)
         if known is None:
-            wanted = self._selection
-            known = _Track(pts_s, pts_s, Candidates(wanted.top_k, wanted.min_gap_s))
-            self._tracks[track] = known
+            known = self._tracks[track] = _Track(pts_s, pts_s, self._window(0, pts_s, None))
+        elif self._is_over(known.window, pts_s):
+            result, chosen = self._close(track, known, TrackEnd.WINDOW)
+            self._over.append(result)
+            last = max((candidate.ticks for candidate in chosen), default=None)
+            known.window = self._window(known.window.number + 1, pts_s, last)
+        window = known.window
         known.first_s, known.last_s = min(known.first_s, pts_s), max(known.last_s, pts_s)
+        window.first_s, window.last_s = min(window.first_s, pts_s), max(window.last_s, pts_s)
         known.seen += 1
-        return known
+        window.seen += 1
+        return window
 
-    def _refusal(self, crop: Crop, quality: Quality) -> Rejection | None:
-        wanted = self._selection
-        if crop.truncated > wanted.max_truncated:
-            return Rejection.TRUNCATED
-        if wanted.min_sharpness is not None:
-            sharpness = quality.factors.get("sharpness")
-            if sharpness is None:
-                raise ConfigError(
-                    f"selection.min_sharpness = {wanted.min_sharpness} needs a scorer with a component "
-                    f"'sharpness', got {quality.model!r} with {sorted(quality.factors)}"
-                )
-            if sharpness < wanted.min_sharpness:
-                return Rejection.BLURRED
+    def _window(self, number: int, begun_s: float, after: int | None) -> _Window:
+        policy = self._policy
+        candidates = Candidates(policy.top_k, policy.min_gap_s, spread=self._spread, after=after)
+        return _Window(number, begun_s, begun_s, candidates, Emission(policy, begun_s))
+
+    def _is_over(self, window: _Window, pts_s: float) -> bool:
+        longest = self._policy.max_track_s
+        return longest is not None and ticks(pts_s) - ticks(window.first_s) >= ticks(longest)
+
+    def _may_matter(self, crop: Crop, score: float) -> bool:
+        known = self._tracks.get(crop.track)
+        if known is None or self._is_over(known.window, crop.pts_s):
+            return True
+        return known.window.candidates.wants(score, ticks(crop.pts_s))
+
+    def _refusal(self, quality: Quality) -> Refusal | None:
+        wanted = self._policy
         low = wanted.min_score is not None and quality.score < wanted.min_score
         if wanted.min_quality is not None and quality.calibrated is not None:
             low = low or quality.calibrated < wanted.min_quality
-        return Rejection.LOW_SCORE if low or not math.isfinite(quality.score) else None
+        return Refusal(Rejection.LOW_SCORE) if low or not math.isfinite(quality.score) else None
 
-    def _is_short(self, track: _Track, why: TrackEnd) -> bool:
-        if self._stills or why is not TrackEnd.LOST:
-            return False
-        wanted = self._selection
-        return track.seen < wanted.min_hits or track.last_s - track.first_s < wanted.min_track_s
+    def _unfit(self, quality: Quality) -> Refusal | None:
+        wanted, components = self._policy, quality.components
+        if wanted.max_occlusion is not None:
+            if UNCOVERED not in components:
+                raise ConfigError(
+                    f"selection.max_occlusion = {wanted.max_occlusion:g} needs the component {UNCOVERED!r}, "
+                    f"measured are {sorted(components)}"
+                )
+            if 1 - components[UNCOVERED] / 100 > wanted.max_occlusion:
+                return Refusal(Rejection.OCCLUDED)
+        failed = wanted.fit(components) if wanted.fit is not None else ()
+        return Refusal(Rejection.UNFIT, failed) if failed else None
 
-    def _shots(self, track: _Track, chosen: Sequence[Candidate]) -> tuple[BestShot, ...]:
-        best = f"best of {track.scored} scored"
-        other = f"next best at {self._selection.min_gap_s:g} s or more from better shots"
+    def _is_short(self, track: _Track) -> bool:
+        wanted = self._policy
+        brief = ticks(track.last_s) - ticks(track.first_s) < ticks(wanted.min_track_s)
+        return not self._stills and (track.seen < wanted.min_hits or brief)
+
+    def _revisions(self, pts_s: float) -> Iterator[ShotRevision]:
+        for track, known in sorted(self._tracks.items()):
+            if self._is_short(known):
+                continue
+            window = known.window
+            best = window.candidates.best()
+            why = window.emission.due(best, pts_s)
+            if best is not None and why is not None:
+                (shot,) = self._shots(window, (best,))
+                shot = dataclasses.replace(shot, reason=_TOLD[why])
+                yield ShotRevision(
+                    self._source, track, window.number, window.emission.count, pts_s, shot, why
+                )
+
+    def _shots(self, window: _Window, chosen: Sequence[Candidate]) -> tuple[BestShot, ...]:
+        best = f"best of {window.scored} scored"
+        other = f"next best at {self._policy.min_gap_s:g} s or more from better shots"
+        if self._spread is not None:
+            other = f"good and unlike the other shots ({self._policy.diversity})"
         return tuple(
-            BestShot(self._source, c.crop, c.quality, rank, best if rank == 1 else other)
+            BestShot(
+                self._source, c.crop, c.quality, rank, best if rank == 1 else other, self._enrols(c.quality)
+            )
             for rank, c in enumerate(chosen, 1)
         )
+
+    def _enrols(self, quality: Quality) -> bool:
+        least = self._policy.enrol_min_quality
+        return least is not None and quality.calibrated is not None and quality.calibrated >= least
+
+
+_TOLD = {
+    Why.QUICK: "the first good enough to be told at once",
+    Why.DEADLINE: "the best when the time was up",
+    Why.IMPROVED: "the best so far",
+}

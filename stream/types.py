@@ -26,6 +26,7 @@ I64 = npt.NDArray[np.int64]
 CHIP_PX = 112
 UNCONFIRMED = -1
 _NOTHING: Mapping[str, float] = MappingProxyType({})
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class Rejection(StrEnum):
@@ -45,12 +46,24 @@ class Rejection(StrEnum):
 
 
 class TrackEnd(StrEnum):
-    """Why a track ended. Every announced track ends exactly once."""
+    """Why a track, or a window of it, ended. Every announced track ends exactly once.
+
+    WINDOW is no end of the track: it goes on, and what came so far was long enough for a result of its own.
+    """
 
     LOST = "lost"
     SCENE_CUT = "scene_cut"
     END_OF_SOURCE = "end_of_source"
     SHUTDOWN = "shutdown"
+    WINDOW = "window"
+
+
+class Why(StrEnum):
+    """Why a shot was given before its track ended."""
+
+    QUICK = "quick"
+    DEADLINE = "deadline"
+    IMPROVED = "improved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +175,41 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a detection was refused. failed: the requirements that it missed, where the reason has parts."""
+
+    reason: Rejection
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BestShot:
-    """A crop that was kept. rank: 1 is the track's best. reason: why it was kept."""
+    """A crop that was kept. rank: 1 is the track's best. reason: why it was kept. enrol: good enough to enrol
+    its person, not only to recognise."""
 
     source: str
     crop: Crop
     quality: Quality
     rank: int
     reason: str
+    enrol: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShotRevision:
+    """A shot that is given before its track ends: the best until then.
+
+    window: of the track (see TrackSummary). revision: from 1 in every window, rising by one; the shot's score
+    rises with it. pts_s: when it was given, at or after the shot's own.
+    """
+
+    source: str
+    track: int
+    window: int
+    revision: int
+    pts_s: float
+    shot: BestShot
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +223,13 @@ class ScorePoint:
 
 @dataclass(frozen=True, slots=True)
 class TrackSummary:
-    """A track's whole life, made when it ends.
+    """A track's whole life, made when it ends; or, of a track that is cut into windows, one window of it.
 
-    frames_seen: detections of it. frames_scored: those that were scored. rejected: how many detections fell
-    to each reason; kept + sum(rejected) = frames_seen. timeline: scored candidates in time order, thinned to
-    a bounded number. identity: set by identity clustering, else None.
+    window: its number, from 0; only the last ends otherwise than with TrackEnd.WINDOW. frames_seen:
+    detections of it. frames_scored: those that were scored. rejected: how many detections fell to each
+    reason; kept + sum(rejected) = frames_seen. timeline: scored candidates in time order, thinned to a
+    bounded number. identity: set by identity clustering, else None. failed: of the faces refused for their
+    pose or by a requirement profile, how many failed each requirement, by name; one may fail several.
     """
 
     source: str
@@ -201,11 +243,14 @@ class TrackSummary:
     rejected: Mapping[Rejection, int]
     end: TrackEnd
     timeline: tuple[ScorePoint, ...] = ()
+    window: int = 0
+    failed: Mapping[str, int] = field(default_factory=lambda: _NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackResult:
-    """The terminal event of a track: its summary and the shots kept of it, best first (none if all fell)."""
+    """The terminal event of a track or of a window of it: its summary and the shots kept of it, best first
+    (none if all fell)."""
 
     summary: TrackSummary
     shots: tuple[BestShot, ...]

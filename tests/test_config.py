@@ -47,7 +47,7 @@ def test_run_toml_states_the_defaults() -> None:
     ("table", "message"),
     [
         ({"detectr": {}}, "unknown key `detectr`; did you mean `detector`?"),
-        ({"selection": {"zzz": 1}}, "unknown key `selection.zzz`; known here: max_pitch_deg"),
+        ({"selection": {"zzz": 1}}, "unknown key `selection.zzz`; known here: diversity"),
         ({"detector": {"kind": "yunet", "min_scor": 1}}, "`detector.min_scor`; did you mean `min_score`?"),
         ({"detector": {"hz": -1}}, "`detector.hz`: input should be greater than or equal to 0, got -1"),
         ({"selection": 3}, "`selection`: "),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from facesieve.stream.errors import ModelInvalid
+from facesieve.stream.gate import gate
 from facesieve.stream.pipeline import Pipeline, Progress
-from facesieve.stream.selection import Selection, TopKSelector, gate
+from facesieve.stream.policy import SelectionPolicy
+from facesieve.stream.selection import TopKSelector
 from facesieve.stream.testing import ArrayPicture, ListSource, ScriptedDetector, ScriptedScorer
 from facesieve.stream.types import Crop, Detections, Frame, Quality, Rejection, TrackEnd, TrackResult
 from facesieve.trackers.bytetrack import ByteTrack
@@ -42,14 +44,16 @@ def by_time(crop: Crop) -> Quality:
     return Quality(score=crop.pts_s, model="clock")
 
 
-def pipeline(found: Sequence[Detections], selection: Selection | None = None, **parts: object) -> Pipeline:
-    selection = selection or Selection(min_gap_s=0.0)
+def pipeline(
+    found: Sequence[Detections], selection: SelectionPolicy | None = None, **parts: object
+) -> Pipeline:
+    selection = selection or SelectionPolicy(min_gap_s=0.0)
     options = {
         "detector": ScriptedDetector(found),
         "new_tracker": ByteTrack,
         "scorer": ScriptedScorer(by_time),
         "new_selector": lambda source, stills: TopKSelector(selection, source=source, stills=stills),
-        "gate": functools.partial(gate, selection=selection),
+        "gate": functools.partial(gate, policy=selection),
         "hz": 0.0,
     }
     return Pipeline(**{**options, **parts})  # type: ignore[arg-type]
@@ -93,7 +97,7 @@ def test_stills_are_not_tracked_from_one_to_the_next() -> None:
 
 
 def test_gates_come_before_chips_and_are_counted() -> None:
-    selection = Selection(min_face_px=50)
+    selection = SelectionPolicy(min_face_px=50)
     scored: list[float] = []
 
     def noted(crop: Crop) -> Quality:

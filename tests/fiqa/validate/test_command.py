@@ -22,7 +22,8 @@ from facesieve.fiqa.validate.cli import validate
 from facesieve.fiqa.validate.report import as_html, as_json
 from facesieve.fiqa.validate.run import Plan, Validation, validate_run
 from facesieve.stream.errors import ConfigError, NoFrames, SourceMissing
-from facesieve.stream.selection import Selection, TopKSelector
+from facesieve.stream.policy import SelectionPolicy
+from facesieve.stream.selection import TopKSelector
 from facesieve.stream.sinks import CandidateArchive, FolderSink
 from facesieve.stream.types import Crop, Quality, TrackEnd
 
@@ -36,7 +37,7 @@ def write_run(out: Path, shared: Path, *, best: bool) -> None:
     """A run of PEOPLE in one picture, FRAMES long, that blur; scored by sharpness, or the other way round."""
     faces = read_faces(shared / "data" / "lfw-train")
     chips = aligned_chips(faces.take(list(range(100, 100 + 40 * PEOPLE, 40))))
-    selector = TopKSelector(Selection(top_k=1), source="blur")
+    selector = TopKSelector(SelectionPolicy(top_k=1), source="blur")
     with FolderSink(out) as sink, CandidateArchive(out, min_gap_s=0.5) as archive:
         for frame, blur in enumerate(BLUR_PX):
             for track, chip in enumerate(chips):

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 
 from facesieve.stream.errors import OutputExists, OutputFull, SourceMissing, SourceUnreadable
+from facesieve.stream.gate import gate
 from facesieve.stream.pipeline import Pipeline
-from facesieve.stream.selection import Selection, TopKSelector, gate
+from facesieve.stream.policy import SelectionPolicy
+from facesieve.stream.selection import TopKSelector
 from facesieve.stream.sinks import CandidateArchive, FolderSink, read_candidates
 from facesieve.stream.testing import ArrayPicture, ListSource, ScriptedDetector, ScriptedScorer
 from facesieve.stream.types import Crop, Detections, Quality, Rejection, TrackResult
 from facesieve.trackers.bytetrack import ByteTrack
 
 SHAPE = (0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)
-SELECTION = Selection(top_k=2, min_gap_s=0.3, min_score=0.2, min_hits=5)
+SELECTION = SelectionPolicy(top_k=2, min_gap_s=0.3, min_score=0.2, min_hits=5)
 
 
 def crop(number: int, track: int = 0, seed: int | None = None) -> Crop:
@@ -63,7 +65,7 @@ def run(out: Path) -> tuple[list[TrackResult], list[Crop]]:
         new_tracker=ByteTrack,
         scorer=ScriptedScorer(note),
         new_selector=lambda source, stills: TopKSelector(SELECTION, source=source, stills=stills),
-        gate=functools.partial(gate, selection=SELECTION),
+        gate=functools.partial(gate, policy=SELECTION),
         hz=0.0,
         scene_cuts=False,
         margin=None,

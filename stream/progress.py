@@ -1,0 +1,41 @@
+"""What a run has done so far, and how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; read it any time.
+
+    frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
+    detections. scored: crops. assessed: crops whose components were measured. tracks: results of tracks, or
+    of windows of them. stages_s: seconds spent stage by stage, by the detector's thread
+    (`decode` waits for the decoder; cuts, detect) and the loop's (`wait` waits for the detector; the rest).
+    """
+
+    frames: int = 0
+    pts_s: float = 0.0
+    size: tuple[int, int] | None = None
+    detected: int = 0
+    faces: int = 0
+    scored: int = 0
+    assessed: int = 0
+    tracks: int = 0
+    shots: int = 0
+    stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+@contextmanager
+def timed(progress: Progress, stage: str) -> Iterator[None]:
+    """Adds the seconds that the block takes to a stage."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        progress.stages_s[stage] += time.perf_counter() - started
