@@ -146,7 +146,7 @@ class Pipeline:
         with timed(progress, "track"):
             tracking = tracker.update(found, frame.pts_s)
         if boxes is not None:
-            boxes.offer(frame.index, frame.pts_s, found, tracking)
+            boxes.offer(frame, found, tracking)
         with timed(progress, "align"):
             crops = self._crops(frame, found, tracking, selector)
         if self._bound is not None and crops:

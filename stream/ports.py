@@ -180,7 +180,7 @@ class CandidateSink(Protocol):
 class BoxSink(Protocol):
     """Takes the detections of every frame that was looked at, with their tracks."""
 
-    def offer(self, frame_index: int, pts_s: float, found: Detections, tracking: Tracking) -> None:
+    def offer(self, frame: Frame, found: Detections, tracking: Tracking) -> None:
         """A frame's faces, after they were tracked."""
 
 

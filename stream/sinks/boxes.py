@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from ..errors import SourceMissing
 from ..ports import Closing
-from ..types import Detections, Tracking
+from ..types import Detections, Frame, Tracking
 from .files import PART, LineFile
 from .records import Record, decimals, read_placed
 
@@ -26,13 +26,14 @@ _Point = tuple[float, float]
 class BoxesRecord(Record):
     """The tracked faces of one frame; the four lists are of one length, ≥ 1, best detection first.
 
-    boxes: x0 y0 x1 y1 in pixels of the decoded frame, half-open. scores: the detector's, in [0, 1].
+    size: width and height of the decoded frame, px. boxes: x0 y0 x1 y1 in its pixels, half-open. scores: the detector's, in [0, 1].
     landmarks: as Detections has them.
     """
 
     format: Literal["facesieve.boxes/1"] = Field(alias="schema")
     frame_index: int = Field(ge=0)
     pts_s: float
+    size: tuple[PositiveInt, PositiveInt]
     tracks: tuple[int, ...] = Field(min_length=1)
     boxes: tuple[tuple[float, float, float, float], ...]
     scores: tuple[float, ...]
@@ -55,7 +56,7 @@ class BoxFile(Closing):
     def __init__(self, out: Path) -> None:
         self._lines = LineFile(out / BOXES)
 
-    def offer(self, frame_index: int, pts_s: float, found: Detections, tracking: Tracking) -> None:
+    def offer(self, frame: Frame, found: Detections, tracking: Tracking) -> None:
         """Add a frame's detections that belong to a track; a frame without any makes no line.
 
         A detection whose numbers are not finite has no place, and is left out.
@@ -66,8 +67,9 @@ class BoxFile(Closing):
             return
         fields = {
             "schema": _SCHEMA,
-            "frame_index": frame_index,
-            "pts_s": decimals(pts_s, 6),
+            "frame_index": frame.index,
+            "pts_s": decimals(frame.pts_s, 6),
+            "size": (frame.picture.width, frame.picture.height),
             "tracks": tuple(int(tracking.ids[row]) for row in rows),
             "boxes": tuple(tuple(decimals(v, 2) for v in found.boxes[row]) for row in rows),
             "scores": tuple(decimals(found.scores[row], 4) for row in rows),
