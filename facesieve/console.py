@@ -21,7 +21,8 @@ from .notices import noted
 from .stream.decode.sources import printable
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
-from .stream.types import Quality, TrackResult
+from .stream.sinks.revisions import revision_files
+from .stream.types import Quality, ShotRevision, TrackEnd, TrackResult
 
 PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
@@ -30,8 +31,8 @@ BAR_EVERY_S = 0.2
 class Screen:
     """One run's outputs: progress to stderr, results to stdout.
 
-    quiet: errors only. as_json: one JSON object a line on stdout (`track` as each ends, `source` at each
-    source's end), no table.
+    quiet: errors only. as_json: one JSON object a line on stdout (`revision` for each shot told early,
+    `track` as each ends, `source` at each source's end), no table.
     """
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
@@ -70,13 +71,33 @@ class Screen:
                 event="track",
                 source=source,
                 track=summary.track,
+                window=summary.window,
                 first_pts_s=summary.first_pts_s,
                 last_pts_s=summary.last_pts_s,
                 frames_seen=summary.frames_seen,
                 kept=summary.kept,
                 rejected={str(reason): count for reason, count in summary.rejected.items()},
+                failed=dict(summary.failed),
                 end=str(summary.end),
                 scores=[shot.quality.score for shot in result.shots],
+            )
+
+    def revision(self, source: str, revision: ShotRevision) -> None:
+        """A shot is told before its track ends."""
+        if self._as_json:
+            shot = revision.shot
+            self._json(
+                event="revision",
+                source=source,
+                track=revision.track,
+                window=revision.window,
+                revision=revision.revision,
+                why=str(revision.why),
+                told_pts_s=revision.pts_s,
+                pts_s=shot.crop.pts_s,
+                score=shot.quality.score,
+                calibrated=shot.quality.calibrated,
+                portrait=revision_files(revision.track, revision.revision, revision.window)[0],
             )
 
     def outcome(self, outcome: Outcome) -> None:
@@ -86,7 +107,7 @@ class Screen:
                 event="source",
                 source=outcome.spec,
                 out=str(outcome.out),
-                tracks=len(outcome.rows),
+                tracks=sum(row.summary.end is not TrackEnd.WINDOW for row in outcome.rows),
                 shots=sum(row.summary.kept for row in outcome.rows),
                 exit_code=outcome.exit_code,
                 error=str(outcome.error) if outcome.error else None,
@@ -159,10 +180,10 @@ def _table(outcome: Outcome) -> Table:
     for name, justify in (("track", "right"), ("from – to", "left"), ("seen", "right"), ("best", "right")):
         table.add_column(name, justify="right" if justify == "right" else "left")
     table.add_column("file", overflow="fold")
-    for row in sorted(outcome.rows, key=lambda row: row.summary.track):
+    for row in sorted(outcome.rows, key=lambda row: (row.summary.track, row.summary.window)):
         summary = row.summary
         table.add_row(
-            str(summary.track),
+            f"{summary.track}-w{summary.window}" if summary.window else str(summary.track),
             f"{_clock(summary.first_pts_s)} – {_clock(summary.last_pts_s)}",
             str(summary.frames_seen),
             "–" if row.best is None else _quality(row.best),

@@ -84,7 +84,7 @@ class Spread:
     def _likeness(self, a: F64, b: F64) -> F64:
         """(n, d) and (m, d) → (n, m) in [0, 1]; a face without a pose is like every other."""
         if self.kind == "embedding":
-            return np.clip(a @ b.T, 0, 1)
+            return np.asarray(np.clip(a @ b.T, 0, 1), np.float64)
         apart = np.linalg.norm(a[:, None] - b[None], axis=2)
         if self.kind == "time":
             return np.asarray(np.exp(-apart / TIME_S), np.float64)

@@ -14,8 +14,8 @@ class Progress:
     """What a run has done so far; read it any time.
 
     frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
-    detections. scored: crops. assessed: crops whose components were measured. tracks: results of tracks, or
-    of windows of them. stages_s: seconds spent stage by stage, by the detector's thread
+    detections. scored: crops. assessed: crops whose components were measured. tracks: ended.
+    revisions: shots told early. stages_s: seconds spent stage by stage, by the detector's thread
     (`decode` waits for the decoder; cuts, detect) and the loop's (`wait` waits for the detector; the rest).
     """
 
@@ -28,6 +28,7 @@ class Progress:
     assessed: int = 0
     tracks: int = 0
     shots: int = 0
+    revisions: int = 0
     stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 

@@ -27,6 +27,7 @@ class Telling:
         yield from self._results([event for event in events if isinstance(event, TrackResult)])
         for event in events:
             if isinstance(event, ShotRevision):
+                self._progress.revisions += 1
                 self._on_revision(event)
 
     def ends(self, selector: Selector, tracks: Sequence[int], why: TrackEnd) -> Iterator[TrackResult]:
@@ -45,7 +46,7 @@ class Telling:
 
     def _counted(self, results: list[TrackResult]) -> Iterator[TrackResult]:
         for result in results:
-            self._progress.tracks += 1
+            self._progress.tracks += result.summary.end is not TrackEnd.WINDOW
             self._progress.shots += len(result.shots)
             yield result
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ..candidates import TICKS_PER_S
+from ..candidates import ticks
 from ..errors import OutputExists, SourceMissing, SourceUnreadable
 from ..ports import Closing
 from ..types import CHIP_PX, U8, Crop, Quality, Rejection, TrackResult
@@ -56,8 +56,10 @@ class CandidateRecord(Record):
 
 
 class _Settled(NamedTuple):
-    """What became of a track. shots: (frame, ticks) of each, best first."""
+    """What became of a window of a track. last: ticks of its last detection. shots: (frame, ticks) of each,
+    best first."""
 
+    last: int
     shots: tuple[tuple[int, int], ...]
     short: bool
 
@@ -72,10 +74,10 @@ class CandidateArchive(Closing):
 
     def __init__(self, out: Path, *, min_gap_s: float) -> None:
         self._path, self._part = out / CANDIDATES, out / (CANDIDATES + PART)
-        self._gap = round(min_gap_s * TICKS_PER_S)
+        self._gap = ticks(min_gap_s)
         self._sheet = np.zeros((COLUMNS * CHIP_PX, COLUMNS * CHIP_PX, 3), np.uint8)
         self._count = 0
-        self._settled: dict[int, _Settled] = {}
+        self._settled: dict[int, list[_Settled]] = {}
         self._open = True
         with naming(self._part):
             try:
@@ -101,10 +103,12 @@ class CandidateArchive(Closing):
                 self._write_sheet()
 
     def settle(self, result: TrackResult) -> None:
-        """Note which candidates of a track that has ended were kept."""
+        """Note which candidates of a track, or of a window of it, were kept, now that it has ended."""
         summary = result.summary
-        shots = tuple((s.crop.frame_index, round(s.crop.pts_s * TICKS_PER_S)) for s in result.shots)
-        self._settled[summary.track] = _Settled(shots, Rejection.SHORT_TRACK in summary.rejected)
+        shots = tuple((s.crop.frame_index, ticks(s.crop.pts_s)) for s in result.shots)
+        short = Rejection.SHORT_TRACK in summary.rejected
+        windows = self._settled.setdefault(summary.track, [])
+        windows.append(_Settled(ticks(summary.last_pts_s), shots, short))
 
     def finish(self) -> Path:
         """Write what is left and the index, and give the file its name."""
@@ -167,16 +171,17 @@ class CandidateArchive(Closing):
         """The rank of the shot that a candidate became, or 0 and why it became none."""
         if reason != _NOT_REFUSED:
             return 0, _REASONS[reason]
-        settled = self._settled.get(track)
-        if settled is None:
+        at, windows = ticks(pts_s), self._settled.get(track, [])
+        number = next((i for i, window in enumerate(windows) if at <= window.last), None)
+        if number is None:
             return 0, None
-        if settled.short:
+        window = windows[number]
+        if window.short:
             return 0, Rejection.SHORT_TRACK
-        ticks = round(pts_s * TICKS_PER_S)
-        for rank, shot in enumerate(settled.shots, 1):
-            if shot == (frame, ticks):
+        for rank, shot in enumerate(window.shots, 1):
+            if shot == (frame, at):
                 return rank, None
-        near = any(abs(ticks - other) < self._gap for _, other in settled.shots)
+        near = any(abs(at - other) < self._gap for known in windows[: number + 1] for _, other in known.shots)
         return 0, Rejection.NEAR_DUPLICATE if near else Rejection.OUTSCORED
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,21 @@ import numpy as np
 
 from ..errors import OutputExists, OutputUnwritable
 from ..ports import Closing
-from ..types import U8, BestShot, TrackResult
+from ..types import U8, Crop, ShotRevision, TrackEnd, TrackResult
 from .boxes import BOXES
 from .candidates import CANDIDATES
 from .files import FOLDER_MODE, PART, LineFile, is_locked, make_folder, naming, write_whole
 from .records import printable, records, shot_files
 from .report import render_report
+from .revisions import REVISIONS, revision_files, revision_record
 
 SHOTS, TRACKS, RUN, REPORT, IMAGES = "shots.jsonl", "tracks.jsonl", "run.json", "report.html", "shots"
 VALIDATION = ("validation.json", "validation.html")
 """What `facesieve validate` adds to a run's folder."""
-_NAMES = (SHOTS, TRACKS, RUN, REPORT, CANDIDATES, BOXES, *VALIDATION)
+_NAMES = (SHOTS, TRACKS, RUN, REPORT, REVISIONS, CANDIDATES, BOXES, *VALIDATION)
 _FILES = tuple(name + end for name in _NAMES for end in ("", PART))
-_TRACK_FOLDER = re.compile(r"\d+")
-_IMAGE = re.compile(r"\d+(\.jpg|_chip\.png)(\.part)?")
+_TRACK_FOLDER = re.compile(r"\d+(-w\d+)?")
+_IMAGE = re.compile(r"r?\d+(\.jpg|_chip\.png)(\.part)?")
 _MARK = b"facesieve"
 
 
@@ -37,51 +39,73 @@ class FolderSink(Closing):
     overwrite: remove an earlier run's results first; only files of facesieve's own names and making are
     removed, and links are never followed. jpeg_quality: of the portraits, 1–100; chips are lossless.
     embeddings: also write each shot's embedding. It is a biometric template, so it is left out unless asked.
+    revisions: also write revisions.jsonl, for what revise() is given.
 
     Raises OutputExists if results are there and overwrite is not set, OutputUnwritable and OutputFull with
     path and cause. A write that fails leaves nothing of its track and everything of those before.
     """
 
     def __init__(
-        self, out: Path, *, overwrite: bool = False, jpeg_quality: int = 95, embeddings: bool = False
+        self,
+        out: Path,
+        *,
+        overwrite: bool = False,
+        jpeg_quality: int = 95,
+        embeddings: bool = False,
+        revisions: bool = False,
     ) -> None:
         if not 1 <= jpeg_quality <= 100:
             raise ValueError(f"expected 1 <= jpeg_quality <= 100, got {jpeg_quality}")
         self._out = out
         self._jpeg_quality = jpeg_quality
         self._embeddings = embeddings
-        self._written: set[int] = set()
-        self._shot_count = 0
+        self._written: set[tuple[int, int]] = set()
+        self._track_count = self._shot_count = 0
         make_folder(out)
         with naming(out):
             _make_way(out, overwrite=overwrite)
             (out / IMAGES).mkdir(FOLDER_MODE, exist_ok=True)
-        self._tracks = LineFile(out / TRACKS)
-        try:
-            self._shots = LineFile(out / SHOTS)
-        except BaseException:
-            self._tracks.close()
-            raise
+        names = [TRACKS, SHOTS, *([REVISIONS] if revisions else [])]
+        with ExitStack() as opened:
+            lines = [opened.enter_context(LineFile(out / name)) for name in names]
+            self._files = opened.pop_all()
+        self._tracks, self._shots = lines[:2]
+        self._revisions = lines[2] if revisions else None
 
     def write(self, result: TrackResult) -> None:
-        """Write a finished track. Raises ValueError if that track was written before."""
-        track = result.summary.track
-        if track < 0 or track in self._written:
-            raise ValueError(f"expected a track ≥ 0 that was not written yet, got {track}")
+        """Write a finished track or window. Raises ValueError if it was written before."""
+        track, window = result.summary.track, result.summary.window
+        if track < 0 or (track, window) in self._written:
+            raise ValueError(f"expected a track ≥ 0 that was not written yet, got {track}, window {window}")
         track_line, shot_lines = records(result, embedding=self._embeddings)
         before = self._shots.size, self._tracks.size
         try:
-            self._write_images(track, result.shots)
-            for shot in shot_lines:
-                self._shots.append(shot.line())
+            for shot in result.shots:
+                self._write_images(shot_files(track, shot.rank, window), shot.crop)
+            for line in shot_lines:
+                self._shots.append(line.line())
             self._tracks.append(track_line.line())
         except BaseException:
             self._shots.truncate(before[0])
             self._tracks.truncate(before[1])
-            _remove_images(self._out / IMAGES / str(track))
+            for shot in result.shots:
+                self._remove_images(shot_files(track, shot.rank, window))
             raise
-        self._written.add(track)
+        self._written.add((track, window))
+        self._track_count += result.summary.end is not TrackEnd.WINDOW
         self._shot_count += len(result.shots)
+
+    def revise(self, revision: ShotRevision) -> None:
+        """Write a shot that is told early, images first. Raises ValueError without `revisions`."""
+        if self._revisions is None:
+            raise ValueError("expected a FolderSink(…, revisions=True) for shots that are told early")
+        files = revision_files(revision.track, revision.revision, revision.window)
+        try:
+            self._write_images(files, revision.shot.crop)
+            self._revisions.append(revision_record(revision, embedding=self._embeddings).line())
+        except BaseException:
+            self._remove_images(files)
+            raise
 
     def finish(self, run: Mapping[str, Any]) -> Path:
         """Close, write run.json and report.html, and return the report's path.
@@ -90,7 +114,7 @@ class FolderSink(Closing):
         report reads. Call it however the run ended; without it the tracks stay readable, with no report.
         """
         self.close()
-        counts = {**run.get("counts", {}), "tracks": len(self._written), "shots": self._shot_count}
+        counts = {**run.get("counts", {}), "tracks": self._track_count, "shots": self._shot_count}
         whole = {"schema": "facesieve.run/1", **run, "counts": counts}
         text = printable(json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
         write_whole(self._out / RUN, text.encode(), durable=True)
@@ -98,24 +122,27 @@ class FolderSink(Closing):
 
     def close(self) -> None:
         """Give the line files their final names."""
-        try:
-            self._shots.close()
-        finally:
-            self._tracks.close()
+        self._files.close()
 
-    def _write_images(self, track: int, shots: tuple[BestShot, ...]) -> None:
-        if not shots:
+    def _write_images(self, files: tuple[str, str], crop: Crop) -> None:
+        portrait, chip = (self._out / name for name in files)
+        with naming(chip.parent):
+            chip.parent.mkdir(FOLDER_MODE, exist_ok=True)
+        if chip.parent.is_symlink():
+            raise OutputUnwritable(f"{str(chip.parent)!r} is a link: facesieve does not write through it")
+        if crop.portrait is not None:
+            write_whole(portrait, self._jpeg(crop.portrait))
+        write_whole(chip, _encoded(".png", crop.chip, []))
+
+    def _remove_images(self, files: tuple[str, str]) -> None:
+        """Take back what was written of one shot, and the folder if nothing else is in it."""
+        folder = (self._out / files[0]).parent
+        if not _is_own_folder(folder):
             return
-        folder = self._out / IMAGES / str(track)
-        with naming(folder):
-            folder.mkdir(FOLDER_MODE, exist_ok=True)
-        if folder.is_symlink():
-            raise OutputUnwritable(f"{str(folder)!r} is a link: facesieve does not write through it")
-        for shot in shots:
-            portrait, chip = shot_files(track, shot.rank)
-            if shot.crop.portrait is not None:
-                write_whole(self._out / portrait, self._jpeg(shot.crop.portrait))
-            write_whole(self._out / chip, _encoded(".png", shot.crop.chip, []))
+        for name in files:
+            (self._out / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
     def _jpeg(self, image: U8) -> bytes:
         # 4:4:4, because the face was cut at an odd place: halving its colour again would smear it

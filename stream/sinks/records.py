@@ -82,7 +82,8 @@ class Timeline(BaseModel):
 class TrackRecord(Record):
     """A track's whole life, or a window of a long one's; kept + sum(rejected) = frames_seen.
 
-    failed: of faces below a requirement profile, how many failed each component; one may fail several.
+    failed: of faces refused for their pose or by a requirement profile, how many failed each requirement; one
+    may fail several.
     """
 
     format: Literal["facesieve.track/1"] = Field(alias="schema")
@@ -122,18 +123,28 @@ def shot_files(track: int, rank: int, window: int = 0) -> tuple[str, str]:
     return f"{folder}/{rank}.jpg", f"{folder}/{rank}_chip.png"
 
 
-def shot_record(shot: BestShot, identity: int | None, *, embedding: bool = False) -> ShotRecord:
-    """What is written of a shot. embedding: whether its embedding is, too."""
+def shot_record(
+    shot: BestShot,
+    identity: int | None,
+    window: int = 0,
+    *,
+    files: tuple[str, str] | None = None,
+    embedding: bool = False,
+) -> ShotRecord:
+    """What is written of a shot. files: its portrait and chip, where they lie elsewhere than shot_files says.
+    embedding: whether its embedding is written, too."""
     crop, quality = shot.crop, shot.quality
-    portrait, chip = shot_files(crop.track, shot.rank)
+    portrait, chip = files or shot_files(crop.track, shot.rank, window)
     size = None if crop.portrait is None else (crop.portrait.shape[1], crop.portrait.shape[0])
     fields: dict[str, object] = {
         "schema": "facesieve.shot/2",
         "source": printable(shot.source),
         "track": crop.track,
+        "window": window,
         "identity": identity,
         "rank": shot.rank,
         "reason": printable(shot.reason),
+        "enrol": shot.enrol,
         "frame_index": crop.frame_index,
         "pts_s": decimals(crop.pts_s, 6),
         "box": tuple(decimals(v, 2) for v in crop.box),
@@ -166,6 +177,7 @@ def track_record(summary: TrackSummary) -> TrackRecord:
             "schema": "facesieve.track/1",
             "source": printable(summary.source),
             "track": summary.track,
+            "window": summary.window,
             "identity": summary.identity,
             "first_pts_s": decimals(summary.first_pts_s, 6),
             "last_pts_s": decimals(summary.last_pts_s, 6),
@@ -173,6 +185,7 @@ def track_record(summary: TrackSummary) -> TrackRecord:
             "frames_scored": summary.frames_scored,
             "kept": summary.kept,
             "rejected": {str(r): summary.rejected[r] for r in Rejection if summary.rejected.get(r)},
+            "failed": {printable(name): count for name, count in summary.failed.items()},
             "end": str(summary.end),
             "timeline": {
                 "pts_s": tuple(decimals(p.pts_s, 6) for p in points),
@@ -185,8 +198,9 @@ def track_record(summary: TrackSummary) -> TrackRecord:
 
 def records(result: TrackResult, *, embedding: bool = False) -> tuple[TrackRecord, tuple[ShotRecord, ...]]:
     """The track's line and its shots' lines."""
-    shots = tuple(shot_record(s, result.summary.identity, embedding=embedding) for s in result.shots)
-    return track_record(result.summary), shots
+    summary = result.summary
+    shots = tuple(shot_record(s, summary.identity, summary.window, embedding=embedding) for s in result.shots)
+    return track_record(summary), shots
 
 
 def read_shots(path: Path) -> Iterator[ShotRecord]:
