@@ -1,4 +1,4 @@
-"""Inline SVG: quality over time, bars, and when each track was in view.
+"""Inline SVG: quality over time, and when tracks were in view.
 
 Every drawing is stretched to the width it is given (preserveAspectRatio="none"). What must not be stretched
 with it, dots and lines, is drawn as strokes that do not scale; a dot is a line of no length with round ends.
@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
 from .records import ShotRecord, TrackRecord
 from .words import clock, reason, score
 
-_WIDE, _HIGH = 1000, 400
+WIDE = 1000
+_HIGH = 400
+_ELSEWHERE = "kept, but others of this person are better"
+
+Kept = Sequence[tuple[ShotRecord, int | None]]
+"""Shots of a track, and their places on the card, from 1; None where the card does not show it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +48,42 @@ class Axis:
         return Axis(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
+class _Point(NamedTuple):
     pts_s: float
     score: float
-    fate: str | int  # the rank of a kept shot, or why it was not kept
+    fate: str | int  # the place of a shown shot on its card, or what became of it
 
 
-def quality_over_time(track: TrackRecord, shots: Sequence[ShotRecord], axis: Axis, limit: int) -> str:
+def quality_over_time(track: TrackRecord, kept: Kept, axis: Axis, limit: int, name: str) -> str:
     """The track's scored candidates, at most about limit of them, with the kept ones marked.
 
-    "" where there is no course to show (fewer than two moments).
+    name: what the plot is called aloud. "" where there is no course to show (fewer than two moments).
     """
-    points = _points(track, shots, limit)
+    points = _points(track, kept, limit)
     if len(points) < 2 or points[-1].pts_s <= points[0].pts_s:
         return ""
     times = Axis(points[0].pts_s, points[-1].pts_s)
 
     def place(point: _Point) -> str:
-        return f"{times.at(point.pts_s, _WIDE):.1f} {_HIGH - axis.at(point.score, _HIGH):.1f}"
+        return f"{times.at(point.pts_s, WIDE):.0f} {_HIGH - axis.at(point.score, _HIGH):.0f}"
 
-    kept = [p for p in points if isinstance(p.fate, int)]
+    shown = sorted((p for p in points if isinstance(p.fate, int)), key=lambda p: -int(p.fate))
     dots = "".join(f"M{place(p)}h0" for p in points if not isinstance(p.fate, int))
     marks = "".join(
         f'<g class="mark" data-rank="{p.fate}"><path class="ring" d="M{place(p)}h0"/>'
         f'<path class="{"heart first" if p.fate == 1 else "heart"}" d="M{place(p)}h0"/></g>'
-        for p in sorted(kept, key=lambda p: -int(p.fate))
+        for p in shown
     )
-    data = escape(json.dumps([[p.pts_s, p.score, p.fate] for p in points], separators=(",", ":")))
+    rows = [[round(p.pts_s, 3), float(f"{p.score:.4g}"), p.fate] for p in points]
+    data = escape(json.dumps(rows, separators=(",", ":")))
     best = max(points, key=lambda p: p.score)
     return (
         f'<div class="chart"><span class="y">{score(axis.high)}</span>'
-        f'<div class="plot" tabindex="0" role="slider" aria-label="Quality over time" aria-valuemin="1" '
+        f'<div class="plot" tabindex="0" role="slider" aria-label="{escape(name)}" aria-valuemin="1" '
         f'aria-valuemax="{len(points)}" aria-valuenow="{points.index(best) + 1}" '
-        f'aria-valuetext="{clock(best.pts_s)}, {score(best.score)}" '
-        f'data-low="{axis.low:g}" data-high="{axis.high:g}" data-points="{data}">'
-        f'<svg viewBox="0 0 {_WIDE} {_HIGH}" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path class="grid" d="M0 0H{_WIDE}M0 {_HIGH / 2:g}H{_WIDE}M0 {_HIGH}H{_WIDE}"/>'
+        f'aria-valuetext="{clock(best.pts_s)}, {score(best.score)}" data-points="{data}">'
+        f'<svg viewBox="0 0 {WIDE} {_HIGH}" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path class="grid" d="M0 0H{WIDE}M0 {_HIGH / 2:g}H{WIDE}M0 {_HIGH}H{WIDE}"/>'
         f'<path class="line" d="{_line(points, place)}"/><path class="dots" d="{dots}"/>{marks}'
         f'<path class="cursor" d=""/></svg></div><span class="y low">{score(axis.low)}</span>'
         f'<span class="x">{clock(times.low)}</span><output class="readout"></output>'
@@ -86,10 +91,10 @@ def quality_over_time(track: TrackRecord, shots: Sequence[ShotRecord], axis: Axi
     )
 
 
-def _points(track: TrackRecord, shots: Sequence[ShotRecord], limit: int) -> list[_Point]:
+def _points(track: TrackRecord, kept: Kept, limit: int) -> list[_Point]:
     """Kept shots, and the timeline without them, thinned to the best of each stretch of candidates."""
-    kept = [_Point(s.pts_s, s.score, s.rank) for s in shots]
-    taken = {p.pts_s for p in kept}
+    points = [_Point(s.pts_s, s.score, place or _ELSEWHERE) for s, place in kept]
+    taken = {p.pts_s for p in points}
     line = track.timeline
     rest = [
         _Point(t, s, reason(why or "kept"))
@@ -99,7 +104,7 @@ def _points(track: TrackRecord, shots: Sequence[ShotRecord], limit: int) -> list
     step = math.ceil(len(rest) / max(1, limit))
     if step > 1:
         rest = [max(rest[i : i + step], key=lambda p: p.score) for i in range(0, len(rest), step)]
-    return sorted(kept + rest, key=lambda p: p.pts_s)
+    return sorted(points + rest, key=lambda p: p.pts_s)
 
 
 def _line(points: Sequence[_Point], place: Callable[[_Point], str]) -> str:
@@ -112,45 +117,57 @@ def _line(points: Sequence[_Point], place: Callable[[_Point], str]) -> str:
     return f"M{place(points[0])}{joined}"
 
 
-def bars(rows: Sequence[tuple[str, float, str]]) -> str:
-    """A list of (label, share in [0, 1], value as text), each with a bar as long as its share."""
-    items = "".join(
-        f"<div><dt>{escape(label)}</dt><dd>"
-        f'<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="rail" width="100" height="1"/>'
-        f'<rect class="fill" width="{min(1.0, max(0.0, share)) * 100:.1f}" height="1"/></svg>'
-        f"<span>{escape(text)}</span></dd></div>"
-        for label, share, text in rows
-    )
-    return f'<dl class="bars">{items}</dl>'
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A track in view. share: how good its best shot is, in [0, 1]; None where nothing was kept of it. card:
+    the id of the card that shows it, "" for none."""
+
+    first_s: float
+    last_s: float
+    share: float | None
+    title: str
+    card: str = ""
 
 
-def presence(tracks: Sequence[TrackRecord], best: dict[int, float], axis: Axis, end_s: float) -> str:
+def presence(stays: Iterable[Stay], end_s: float) -> str:
     """When each track was in view, in as few lanes as they fit; stronger where the best is better."""
-    start_s = min(0.0, *(t.first_pts_s for t in tracks))
-    times = Axis(start_s, max(end_s, start_s + 1e-3))
+    ordered = sorted(stays, key=lambda stay: stay.first_s)
+    times = Axis(min(0.0, *(s.first_s for s in ordered)), max(end_s, 1e-3))
     gap = (times.high - times.low) / 300
     lanes: list[float] = []
     rects = []
-    for track in sorted(tracks, key=lambda t: (t.first_pts_s, t.track)):
-        lane = next((i for i, free in enumerate(lanes) if free <= track.first_pts_s), len(lanes))
-        last = max(track.last_pts_s, track.first_pts_s + gap)
-        lanes[lane : lane + 1] = [last + gap]
-        x = times.at(track.first_pts_s, _WIDE)
-        share = axis.at(best[track.track], 1.0) if track.track in best else 0.0
-        kind = f'class="seen" opacity="{0.35 + 0.65 * share:.2f}"' if track.track in best else 'class="none"'
-        title = f"Track {track.track}, {clock(track.first_pts_s)}–{clock(track.last_pts_s)}"
-        rect = (
-            f'<rect {kind} x="{x:.1f}" y="{lane * 10 + 1}" width="{times.at(last, _WIDE) - x:.1f}" '
-            f'height="8"><title>{title}</title></rect>'
-        )
-        linked = f'<a href="#track-{track.track}" tabindex="-1">{rect}</a>'
-        rects.append(linked if track.track in best else rect)
+    for stay in ordered:
+        lane = next((i for i, free in enumerate(lanes) if free <= stay.first_s), len(lanes))
+        lanes[lane : lane + 1] = [max(stay.last_s, stay.first_s + gap) + gap]
+        rects.append(_rect(stay, times, lane * 10 + 1, gap))
     height = min(len(lanes) * 14, 150)
     return (
-        f'<figure class="presence"><svg viewBox="0 0 {_WIDE} {len(lanes) * 10}" height="{height}" '
+        f'<figure class="presence"><svg viewBox="0 0 {WIDE} {len(lanes) * 10}" height="{height}" '
         f'preserveAspectRatio="none" role="img" aria-label="When each track was in view">'
         f"{''.join(rects)}</svg>"
         f"<figcaption><span>{clock(times.low)}</span><span>tracks in view; a stronger colour is a better "
         f"best shot</span><span>{clock(times.high)}</span></figcaption></figure>"
     )
+
+
+def lane(stays: Sequence[Stay], end_s: float, whole_s: float) -> str:
+    """One source of end_s seconds on an axis of whole_s, and when a person was in view there."""
+    times = Axis(min(0.0, *(s.first_s for s in stays)), max(whole_s, 1e-3))
+    gap = (times.high - times.low) / 150
+    rects = "".join(_rect(stay, times, 1, gap) for stay in stays)
+    said = escape("; ".join(stay.title for stay in stays[:20]))
+    return (
+        f'<svg viewBox="0 0 {WIDE} 10" preserveAspectRatio="none" role="img" aria-label="{said}">'
+        f'<rect class="rail" y="4" width="{min(WIDE, times.at(end_s, WIDE)):.1f}" height="2"/>{rects}</svg>'
+    )
+
+
+def _rect(stay: Stay, times: Axis, y: int, least_s: float) -> str:
+    x = times.at(stay.first_s, WIDE)
+    width = max(times.at(stay.last_s, WIDE) - x, times.at(times.low + least_s, WIDE))
+    kind = 'class="none"' if stay.share is None else f'class="seen" opacity="{0.35 + 0.65 * stay.share:.2f}"'
+    rect = (
+        f'<rect {kind} x="{x:.1f}" y="{y}" width="{width:.1f}" height="8">'
+        f"<title>{escape(stay.title)}</title></rect>"
+    )
+    return f'<a href="#{stay.card}" tabindex="-1">{rect}</a>' if stay.card else rect

@@ -1,5 +1,7 @@
 "use strict";
 
+const BATCH = 60;
+
 function clock(seconds) {
   const tenths = Math.round(Math.abs(seconds) * 10);
   const hours = Math.floor(tenths / 36000);
@@ -13,72 +15,244 @@ function score(value) {
   return value === 0 || Math.abs(value) >= 0.1 ? value.toFixed(2) : String(Number(value.toPrecision(3)));
 }
 
-/* Filters and order of the tracks */
+/* A list whose later entries are text in the page until they come into view */
 
+class Shelf {
+  constructor(home, more) {
+    this.home = home;
+    this.more = more;
+    this.entries = [];
+    for (const node of Array.from(home.children)) {
+      const entry = { node: null, text: null, detail: null, order: this.entries.length };
+      if (node.localName !== "script") entry.node = node;
+      else if (node.dataset.tracks === undefined) {
+        this.entries[this.entries.length - 1].detail = node;
+        node.remove();
+        continue;
+      } else entry.text = node;
+      const { start, end, length, score, tracks, reasons } = node.dataset;
+      entry.tracks = tracks.split(" ").map((pair) => pair.split(":"));
+      entry.reasons = reasons.split(" ");
+      entry.id = node.id;
+      Object.assign(entry, { start: +start, end: +end, length: +length, score: +score });
+      this.entries.push(entry);
+    }
+    this.first = Math.max(BATCH, this.entries.filter((entry) => entry.node).length);
+    this.made = () => {};
+    more.addEventListener("click", () => this.fill(BATCH));
+    new IntersectionObserver(
+      (seen) => seen.some((one) => one.isIntersecting) && this.fill(BATCH),
+      { rootMargin: "1200px" },
+    ).observe(more);
+  }
+
+  show(passes, order) {
+    this.shown = this.entries.filter(passes).sort(order);
+    this.filled = 0;
+    this.home.replaceChildren();
+    this.fill(this.first);
+  }
+
+  fill(number) {
+    const next = this.shown.slice(this.filled, this.filled + number);
+    this.home.append(...next.map((entry) => this.node(entry)));
+    this.filled += next.length;
+    this.more.hidden = this.filled >= this.shown.length;
+  }
+
+  node(entry) {
+    if (!entry.node) {
+      entry.node = document.createElement(this.home.localName === "tbody" ? "tr" : "article");
+      entry.node.className = entry.text.className;
+      entry.node.id = entry.id;
+      entry.node.innerHTML = entry.text.textContent;
+      entry.text = null;
+    }
+    if (!entry.ready) {
+      entry.ready = true;
+      this.made(entry);
+    }
+    return entry.node;
+  }
+}
+
+const cards = new Shelf(document.getElementById("cards"), document.querySelector("main > .more"));
+const rows = new Shelf(document.getElementById("rows"), document.querySelector(".unkept > .more"));
 const controls = document.querySelector(".controls");
+
+/* Tiles that open */
+
+const opener = new WeakMap();
+
+function open(entry, on) {
+  if (on && entry.detail) {
+    const detail = document.createElement("div");
+    detail.className = "detail";
+    detail.innerHTML = entry.detail.textContent;
+    entry.node.append(detail);
+    entry.detail = null;
+  }
+  entry.node.classList.toggle("open", on);
+  entry.node.querySelector("h2 button").setAttribute("aria-expanded", on);
+  entry.node.querySelector(".best a").tabIndex = on ? 0 : -1;
+}
+
+cards.made = (entry) => {
+  const title = entry.node.querySelector("h2");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(...title.childNodes);
+  title.append(button);
+  opener.set(entry.node, entry);
+  open(entry, !document.body.classList.contains("tiles"));
+};
+
+document.addEventListener("click", (event) => {
+  const node = event.target.closest(".card");
+  if (!node || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const entry = opener.get(node);
+  const closed = !node.classList.contains("open");
+  if (event.target.closest("h2 button")) open(entry, closed);
+  else if (closed && document.body.classList.contains("tiles")) {
+    event.preventDefault();
+    open(entry, true);
+  }
+});
+document.addEventListener("keydown", (event) => {
+  const node = event.key === "Escape" && document.body.classList.contains("tiles") && event.target.closest(".card.open");
+  if (!node) return;
+  open(opener.get(node), false);
+  node.querySelector("h2 button").focus();
+});
+
+function view(tiles) {
+  document.body.classList.toggle("tiles", tiles);
+  for (const entry of cards.entries) {
+    if (entry.ready) open(entry, !tiles);
+  }
+}
+
+function follow_hash() {
+  const id = decodeURIComponent(location.hash.slice(1));
+  const at = id ? cards.shown.findIndex((entry) => entry.id === id) : -1;
+  if (at < 0) return;
+  if (at >= cards.filled) cards.fill(at + BATCH - cards.filled);
+  const entry = cards.shown[at];
+  open(entry, true);
+  entry.node.scrollIntoView();
+}
+
+/* Search, order and filters */
+
+const every = () => true;
+const as_listed = (a, b) => a.order - b.order;
+const orders = {
+  start: as_listed,
+  score: (a, b) => b.score - a.score || as_listed(a, b),
+  length: (a, b) => b.length - a.length || as_listed(a, b),
+};
+const passes = {
+  kept: (entry, value) => (value === "yes") === (entry.score === entry.score),
+  source: (entry, value) => entry.tracks.some(([source]) => source === value),
+  reason: (entry, value) => entry.reasons.includes(value),
+  percent: (entry, value) => entry.score >= value,
+  score: (entry, value) => entry.score >= value,
+  length: (entry, value) => entry.length >= value,
+  from: (entry, value) => entry.end >= value,
+  until: (entry, value) => entry.start <= value,
+};
+const says = {
+  percent: (value) => value.toFixed(0) + " %",
+  score,
+  length: (value) => value.toFixed(1) + " s",
+  from: clock,
+  until: clock,
+};
+
+/* person 3, track 7, 3 (either), or part of a source's name; all words have to fit */
+function finder(text, sources) {
+  const words = text.toLowerCase().match(/(?:person|track)\s*\d+|\S+/g) || [];
+  const tests = words.map((word) => {
+    const number = /^(person|track)?\s*(\d+)$/.exec(word);
+    const named = (entry) => entry.tracks.some(([source]) => (sources[source] || "").includes(word));
+    if (!number) return named;
+    const person = (entry) => entry.id === "person-" + number[2];
+    const track = (entry) => entry.tracks.some((pair) => pair[1] === number[2]);
+    if (number[1]) return number[1] === "person" ? person : track;
+    return (entry) => person(entry) || track(entry) || named(entry);
+  });
+  return (entry) => tests.every((test) => test(entry));
+}
+
 if (controls) {
-  const form = controls.querySelector("form");
-  const home = document.getElementById("tracks");
-  const tracks = Array.from(home.children, (node) => ({
-    node,
-    start: Number(node.dataset.start),
-    end: Number(node.dataset.end),
-    length: Number(node.dataset.length),
-    score: Number(node.dataset.score),
-  }));
-  const orders = {
-    start: (a, b) => a.start - b.start,
-    score: (a, b) => b.score - a.score,
-    length: (a, b) => b.length - a.length,
-  };
-  const passes = {
-    score: (track, value) => track.score >= value,
-    length: (track, value) => track.length >= value,
-    from: (track, value) => track.end >= value,
-    until: (track, value) => track.start <= value,
-  };
-  const says = { score, length: (value) => value.toFixed(1) + " s", from: clock, until: clock };
-  const ranges = Array.from(form.querySelectorAll("input[type=range]"));
+  const fields = controls.elements;
+  const ranges = Array.from(controls.querySelectorAll("input[type=range]"));
+  const selects = Array.from(controls.querySelectorAll(".filters select"));
+  const names = fields.source ? Array.from(fields.source.options).slice(1) : [];
+  const sources = names.map((option) => option.textContent.toLowerCase());
+  const nothing = document.querySelector(".nothing");
+  const unkept = document.querySelector(".unkept");
+  const summary = controls.querySelector("summary");
 
   const filter = () => {
     // a slider that was not moved filters nothing, however its ends were rounded
     const moved = ranges.filter((range) => range.value !== range.defaultValue);
-    let shown = 0;
-    for (const track of tracks) {
-      const visible = moved.every((range) => passes[range.name](track, range.valueAsNumber));
-      track.node.hidden = !visible;
-      shown += visible;
-    }
+    const chosen = selects.filter((select) => select.value);
+    const found = finder(fields.find.value, sources);
+    const tests = [
+      found,
+      ...moved.map((range) => (entry) => passes[range.name](entry, range.valueAsNumber)),
+      ...chosen.map((select) => (entry) => passes[select.name](entry, select.value)),
+    ];
+    const fits = (entry) => tests.every((test) => test(entry));
+    cards.show(fits, orders[fields.sort.value]);
+    rows.show(fits, as_listed);
     for (const range of ranges) {
       const text = says[range.name](range.valueAsNumber);
       range.closest("label").querySelector("output").value = text;
       range.setAttribute("aria-valuetext", text);
     }
-    form.elements.shown.value =
-      shown === tracks.length ? "All " + tracks.length + " tracks" : shown + " of " + tracks.length + " tracks";
-    form.querySelector("button").hidden = moved.length === 0;
-    document.querySelector(".nothing").hidden = shown > 0;
-  };
-  const sort = () => {
-    tracks.sort(orders[form.elements.sort.value]);
-    home.append(...tracks.map((track) => track.node));
+    const [some, all] = [cards.shown.length, cards.entries.length];
+    const noun = controls.dataset.noun;
+    fields.shown.value = some === all ? "All " + all.toLocaleString("en") + " " + noun
+      : some.toLocaleString("en") + " of " + all.toLocaleString("en") + " " + noun;
+    const active = moved.length + chosen.length;
+    summary.textContent = active ? "Filters (" + active + " in use)" : "Filters";
+    controls.querySelector("button").hidden = !active && !fields.find.value;
+    nothing.hidden = some + rows.shown.length > 0;
+    unkept.hidden = rows.shown.length === 0;
+    unkept.querySelector("summary span").textContent =
+      rows.shown.length.toLocaleString("en") + (rows.shown.length === 1 ? " track" : " tracks");
+    if (fields.kept && fields.kept.value === "no") unkept.open = true;
   };
 
   for (const range of ranges) {
     range.defaultValue = range.value; // as the browser has rounded it
   }
-  form.addEventListener("input", filter);
-  form.elements.sort.addEventListener("change", sort);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.querySelector("button").addEventListener("click", () => {
-    form.reset();
-    filter();
-    sort();
+  controls.addEventListener("input", (event) => {
+    if (event.target.name === "view") view(event.target.value === "tiles");
+    else filter();
   });
-  controls.open = matchMedia("(min-width: 52rem)").matches;
+  controls.addEventListener("submit", (event) => event.preventDefault());
+  controls.addEventListener("reset", (event) => {
+    event.preventDefault(); // the view stays
+    fields.find.value = "";
+    for (const field of ranges) field.value = field.defaultValue;
+    for (const select of selects) select.value = "";
+    filter();
+    fields.find.focus();
+  });
+  const tiles = cards.entries.length > 12;
+  fields.view.value = tiles ? "tiles" : "whole";
+  document.body.classList.toggle("tiles", tiles);
   controls.hidden = false;
   filter();
+} else {
+  cards.show(every, as_listed);
+  rows.show(every, as_listed);
 }
+follow_hash();
+addEventListener("hashchange", follow_hash);
 
 /* The plots: a cursor that follows pointer, touch or arrow keys from candidate to candidate */
 
@@ -93,7 +267,7 @@ function opened(plot) {
 }
 
 function light(plot, rank) {
-  const track = plot.closest(".track");
+  const track = plot.closest(".card");
   for (const node of track.querySelectorAll("[data-rank]")) {
     node.classList.toggle("lit", node.dataset.rank === String(rank));
   }
@@ -158,10 +332,9 @@ document.addEventListener("keydown", (event) => {
 
 for (const [kind, on] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
   document.addEventListener(kind, (event) => {
-    const figure = event.target.closest(".track figure");
-    const plot = figure && figure.closest(".track").querySelector(".plot");
-    if (!plot) return;
-    for (const mark of plot.querySelectorAll(".mark")) {
+    const figure = event.target.closest(".card figure");
+    if (!figure) return;
+    for (const mark of figure.closest(".card").querySelectorAll(".mark")) {
       mark.classList.toggle("lit", on && mark.dataset.rank === figure.dataset.rank);
     }
   });

@@ -1,224 +1,146 @@
-"""report.html: one page with everything inside it, made from the files of a folder of results."""
+"""report.html: one page made from the files of a folder of results, with nothing in it from elsewhere."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
 
-from .cards import Look, card, unkept_row
+from ..errors import OutputUnwritable
+from .cards import Card, Look, unkept_row
+from .controls import controls
 from .files import naming, replacing, write_all
-from .plot import Axis, bars, presence
-from .records import TrackRecord
-from .results import Results, Run, read_results
-from .thumbnails import Sizes
-from .words import by_count, count, reason, span
+from .gallery import Gallery, read_gallery
+from .overview import empty, facts, notices, overview
+from .page import content_policy
+from .pictures import INSIDE, Pictures
+from .plot import Axis
+from .results import Run
+from .words import count
 
-_PRESENCE_TRACKS = 1500
+WHOLE, FIRST = 200, 60
+"""A page of up to WHOLE people holds them all as HTML; a longer one the first ones, the rest as text that its
+script makes HTML of when it is scrolled to."""
 _PLOT_POINTS = 60_000
+_MARK = b"facesieve"
 _BREAKS = re.compile(r"(?<=[_/\-])(?=\w)|(?=\.\w)")  # where a file name may be broken
-_NOTE = (
-    "Quality is the model’s own score: it compares faces within this report, not across models. "
-    "Pictures here are reduced; each links to its file at full resolution beside this page."
-)
+_LIMITS = {"max_yaw_deg": "yaw", "max_pitch_deg": "pitch", "max_roll_deg": "roll"}
+_NOTE = "Quality is the model’s own: it compares faces within this report, not across models. "
 
 
 def render_report(out: Path) -> Path:
-    """Make report.html in out, a folder of results, anew; returns its path.
+    """Make report.html in out anew: a folder of results, or one with such folders in it; returns its path.
 
-    It holds no time and no path, so equal results give an equal page. Raises SourceMissing or
-    SourceUnreadable where the results cannot be read, OutputUnwritable or OutputFull where the page cannot
-    be written.
+    It holds no time and no path of the machine, so equal results give an equal page. Raises SourceMissing or
+    SourceUnreadable where the results cannot be read, OutputUnwritable (also where the file that is there is
+    no report) or OutputFull where the page cannot be written.
     """
-    results = read_results(out)
+    gallery = read_gallery(out)
     path = out / "report.html"
-    with naming(path), replacing(path) as fd:
-        for piece in _page(results):
-            write_all(fd, piece.encode())
+    with naming(path):
+        _check_ours(path)
+        with replacing(path) as fd:
+            for piece in _page(gallery):
+                write_all(fd, piece.encode())
     return path
 
 
-def _page(results: Results) -> Iterator[str]:
+def _check_ours(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(256)
+        if start and _MARK not in start:
+            raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
+
+
+def _page(gallery: Gallery) -> Iterator[str]:
     style, script = _asset("report.css"), _asset("report.js")
-    head, foot = _asset("report.html").split("$cards")
-    kept = [t for t in results.tracks if t.track in results.shots]
-    unkept = [t for t in results.tracks if t.track not in results.shots]
-    look = _look(results)
+    head, middle, foot = re.split(r"\$(?:cards|rows)\n", _asset("report.html"))
+    look = _look(gallery)
+    name = _name(gallery)
+    people, unkept = len(gallery.people), len(gallery.unkept)
     shown = {
         "style": style,
         "script": script,
-        "policy": f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-        f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'",
-        "name": escape(_name(results)),
-        "heading": _BREAKS.sub(r"<wbr>\g<0>", escape(_name(results))),
-        "notice": _notice(results.run),
-        "facts": _facts(results),
-        "overview": _overview(results, look.axis),
-        "empty": "" if kept else _empty(results),
-        "controls": _controls(kept, look) if len(kept) > 1 else "",
+        "policy": content_policy(style, script, pictures=look.pictures.policy),
+        "name": escape(name),
+        "heading": _BREAKS.sub(r"<wbr>\g<0>", escape(name)),
+        "notice": notices(gallery),
+        "facts": facts(gallery),
+        "overview": overview(look),
+        "empty": "" if people else empty(gallery),
+        "controls": controls(look) if people + unkept > 1 else "",
+        "later": _later(people),
+        "unkept": "" if unkept else " hidden",
+        "opened": "" if people else " open",
+        "tracks": count(unkept, "track"),
+        "where": '<th scope="col">Source</th>' if look.several else "",
+        "note": f"<footer><p>{_NOTE}{_pictures_note(look)}</p></footer>" if people else "",
     }
     yield Template(head).substitute(shown)
-    for track in kept:
-        yield card(results.whole(track.track), results.shots[track.track], look)
-    rows = "".join(unkept_row(track, look.stills) for track in unkept)
-    table = _unkept(rows, len(unkept), opened=not kept) if rows else ""
-    note = f"<footer><p>{_NOTE}</p></footer>" if kept else ""
-    yield Template(foot).substitute(shown, unkept=table, note=note)
+    whole = people if people <= WHOLE else FIRST
+    for i, person in enumerate(gallery.people):
+        card = Card(person, look)
+        if i < whole:
+            detail = f'<div class="detail">{card.detail()}</div>'
+            yield f'<article class="card" {card.attributes()}>{card.tile()}{detail}</article>\n'
+        else:
+            yield _text(f'class="card" {card.attributes()}', card.tile()) + _text("", card.detail())
+    yield Template(middle).substitute(shown)
+    for i, seen in enumerate(gallery.unkept):
+        attributes, cells = unkept_row(seen, look)
+        yield f"<tr {attributes}>{cells}</tr>\n" if i < WHOLE else _text(attributes, cells)
+    yield Template(foot).substitute(shown)
+
+
+def _text(attributes: str, html: str) -> str:
+    """HTML as text, which costs the browser next to nothing until it is asked for.
+
+    What comes from files is escaped in it and it has no scripts, so it cannot end the element early.
+    """
+    return f'<script type="text/plain" {attributes}>{html}</script>\n'
 
 
 def _asset(name: str) -> str:
     return package_files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+def _look(gallery: Gallery) -> Look:
+    sources = gallery.sources
+    shots = sum(source.results.shots.number for source in sources)
+    axis = Axis.around([value for source in sources for value in source.results.scores.met])
+    points = min(240, max(24, _PLOT_POINTS // max(1, len(gallery.known))))
+    calibrated = all(source.results.calibrated for source in sources)
+    pictures = Pictures(gallery.folder, inside=shots <= INSIDE)
+    return Look(gallery, pictures, axis, points, calibrated, _limits(sources[0].results.run))
 
 
-def _look(results: Results) -> Look:
-    shots = sum(len(kept) for kept in results.shots.values())
-    scores = [s.score for kept in results.shots.values() for s in kept]
-    timelines = (results.whole(track).timeline.score for track in results.shots)
-    for line in timelines:
-        known = [value for value in line if value is not None]
-        scores += [min(known), max(known)] if known else []
-    points = min(240, max(24, _PLOT_POINTS // max(1, len(results.shots))))
-    stills = results.run is not None and results.run.source.stills
-    return Look(results.folder, Axis.around(scores), Sizes.for_shots(shots), points, stills)
+def _limits(run: Run | None) -> dict[str, str]:
+    """The angles that a face may be turned by, in words."""
+    found = run.config.get("selection") if run is not None else None
+    if not isinstance(found, dict):
+        return {}
+    angles = {name: found.get(key) for key, name in _LIMITS.items()}
+    return {name: f"{name} > {at:g}°" for name, at in angles.items() if isinstance(at, int | float)}
 
 
-def _name(results: Results) -> str:
-    if results.run is not None and results.run.source.name:
-        return results.run.source.name
-    return results.tracks[0].source if results.tracks else "results"
+def _name(gallery: Gallery) -> str:
+    names = [source.name for source in gallery.sources]
+    if len(names) == 1:
+        return names[0]
+    return f"{names[0]} and {count(len(names) - 1, 'more source', 'more sources')}"
 
 
-def _notice(run: Run | None) -> str:
-    match run:
-        case None:
-            text = "This run did not end by itself: what it had finished is shown, more may be missing."
-        case Run(error=str(error)):
-            text = f"This run failed: {error}. What it had finished until then is shown."
-        case Run(interrupted=True):
-            text = "This run was interrupted: what it had finished until then is shown."
-        case Run(source=source) if source.damage:
-            text = f"Only part of the source could be read: {source.damage}"
-        case _:
-            return ""
-    return f'<p class="notice" role="status">{escape(text)}</p>'
-
-
-def _facts(results: Results) -> str:
-    """The figures below the title, as list items."""
-    run, tracks = results.run, results.tracks
-    people = {t.identity for t in tracks if t.track in results.shots and t.identity is not None}
-    shots = sum(len(kept) for kept in results.shots.values())
-    models = sorted({shot.model for kept in results.shots.values() for shot in kept})
-    facts = [_medium(run)]
-    facts += [count(len(people), "person", "people")] if people else []
-    facts += [
-        count(len(tracks), "track"),
-        f"{count(sum(t.frames_seen for t in tracks), 'face')} seen",
-        f"{count(shots, 'shot')} kept",
-    ]
-    facts += [f"scored by {escape(', '.join(models))}"] if models else []
-    return "".join(f"<li>{fact}</li>" for fact in facts if fact)
-
-
-def _medium(run: Run | None) -> str:
-    """12.4 s of 1920 × 1080 video."""
-    if run is None:
+def _later(people: int) -> str:
+    if people <= WHOLE:
         return ""
-    source, frames = run.source, run.counts.frames
-    if source.stills:
-        return count(frames, "picture") if frames is not None else "pictures"
-    size = f"{source.width} × {source.height} " if source.width and source.height else ""
-    kind = "live video" if source.live else "video"
-    if source.duration_s is not None:
-        return f"{span(source.duration_s)} of {size}{kind}"
-    return f"{count(frames, 'frame')} of {size}{kind}" if frames is not None else f"{size}{kind}"
+    return f"<noscript><p>Without JavaScript the first {FIRST} of {people:,} are shown.</p></noscript>"
 
 
-def _overview(results: Results, axis: Axis) -> str:
-    """When tracks were in view, and what became of all faces."""
-    if not results.tracks:
-        return ""
-    run = results.run
-    rejected: Counter[str] = Counter()
-    for track in results.tracks:
-        rejected.update(track.rejected)
-    seen = sum(track.frames_seen for track in results.tracks)
-    kept = sum(track.kept for track in results.tracks)
-    rows = [("kept", kept / seen if seen else 0.0, f"{kept:,}")]
-    rows += [(reason(code), n / seen if seen else 0.0, f"{n:,}") for code, n in by_count(rejected)]
-    strip = ""
-    if not (run is not None and run.source.stills) and len(results.tracks) <= _PRESENCE_TRACKS:
-        known = 0.0 if run is None or run.source.duration_s is None else run.source.duration_s
-        end = max(known, *(track.last_pts_s for track in results.tracks))
-        best = {track: shots[0].score for track, shots in results.shots.items()}
-        strip = presence(results.tracks, best, axis, end)
-    return (
-        f'<div class="overview">{strip}<section class="sums">'
-        f"<h2>What became of {count(seen, 'face')}</h2>{bars(rows)}</section></div>"
-    )
-
-
-def _controls(tracks: Sequence[TrackRecord], look: Look) -> str:
-    """Sorting and filters; shown by the script that serves them. Unrelated pictures have no times."""
-    first, last = min(t.first_pts_s for t in tracks), max(t.last_pts_s for t in tracks)
-    begin, end = f"{first:.3f}", f"{last:.3f}"  # rounded as the cards' own times, so that none is cut off
-    longest = f"{max(t.last_pts_s - t.first_pts_s for t in tracks):.3f}"
-    low, high = f"{look.axis.low:g}", f"{look.axis.high:g}"
-    orders = f'<option value="start">{"order" if look.stills else "time"}</option>'
-    orders += '<option value="score">quality</option>'
-    ranges = _range("score", "Quality at least", low, high, low)
-    if longest != "0.000" and not look.stills:
-        orders += '<option value="length">time in view</option>'
-        ranges += _range("length", "In view at least", "0", longest, "0")
-    if begin != end and not look.stills:
-        ranges += _range("from", "From", begin, end, begin) + _range("until", "Until", begin, end, end)
-    return (
-        f'<details class="controls" hidden><summary>Sort and filter</summary><form>'
-        f'<label>Sort by<select name="sort">{orders}</select></label>{ranges}'
-        f'<p><output name="shown" aria-live="polite"></output> <button type="button">Show all</button></p>'
-        f"</form></details>"
-    )
-
-
-def _range(name: str, label: str, low: str, high: str, value: str) -> str:
-    return (
-        f'<label><span>{label} <output></output></span><input type="range" name="{name}" min="{low}" '
-        f'max="{high}" step="any" value="{value}"></label>'
-    )
-
-
-def _empty(results: Results) -> str:
-    """Says what was looked at, so that nothing found can be told from nothing done."""
-    run = results.run
-    if results.tracks:
-        text = "Faces were seen, but none was good enough to keep. Below is what was wrong with them."
-        return f'<section class="empty"><h2>No shot was kept</h2><p>{text}</p></section>'
-    looked = ""
-    if run is not None and run.counts.frames is not None:
-        medium = "picture" if run.source.stills else "frame"
-        looked = f"{count(run.counts.frames, medium)} read"
-        if run.counts.frames_detected is not None:
-            by = f" with {name}" if (name := run.model("detection")) else ""
-            looked += f", {run.counts.frames_detected:,} of them searched for faces{by}"
-        looked += "."
-    text = escape(looked) or "It is not known what was looked at: run.json is missing or does not say."
-    return f'<section class="empty"><h2>No face was found</h2><p>{text}</p></section>'
-
-
-def _unkept(rows: str, number: int, *, opened: bool) -> str:
-    return (
-        f'<details class="unkept"{" open" if opened else ""}><summary>Nothing kept of '
-        f'{count(number, "track")}</summary><div class="scroll"><table><thead><tr><th scope="col">Track</th>'
-        f'<th scope="col">In view</th><th scope="col">Faces</th><th scope="col">Left out because</th></tr>'
-        f"</thead><tbody>{rows}</tbody></table></div></details>"
-    )
+def _pictures_note(look: Look) -> str:
+    if look.pictures.inside:
+        return "Pictures here are reduced; each links to its file at full resolution beside this page."
+    return "There are too many pictures to lie inside this page: it shows the files beside it."

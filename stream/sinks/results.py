@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ..errors import SourceMissing, SourceUnreadable
 from .files import PART
@@ -50,6 +53,7 @@ class Run(_Facts):
     format: Literal["facesieve.run/1"] = Field(alias="schema")
     interrupted: bool = False
     error: str | None = None
+    config: dict[str, JsonValue] = {}
     source: SourceFacts = SourceFacts()
     counts: Counts = Counts()
     models: tuple[Model, ...] = ()
@@ -70,7 +74,9 @@ class Shots(Mapping[int, tuple[ShotRecord, ...]]):
         self._path, self._places = path, places
 
     def __getitem__(self, track: int) -> tuple[ShotRecord, ...]:
-        found = (read_line(ShotRecord, self._path, at) for at in self._places[track])
+        found = [read_line(ShotRecord, self._path, at) for at in self._places[track]]
+        if len({shot.window for shot in found}) > 1:  # ranks are of one window each
+            return tuple(sorted(found, key=lambda shot: (-shot.score, shot.window, shot.rank)))
         return tuple(sorted(found, key=lambda shot: shot.rank))
 
     def __contains__(self, track: object) -> bool:
@@ -82,10 +88,34 @@ class Shots(Mapping[int, tuple[ShotRecord, ...]]):
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def number(self) -> int:
+        """Shots in all, without a look at the file."""
+        return sum(map(len, self._places.values()))
+
+
+@dataclass(slots=True)
+class Extremes:
+    """The least and the greatest value met so far; low > high where there was none."""
+
+    low: float = math.inf
+    high: float = -math.inf
+
+    def meet(self, values: Iterable[float | None]) -> None:
+        for value in values:
+            if value is not None:
+                self.low, self.high = min(self.low, value), max(self.high, value)
+
+    @property
+    def met(self) -> tuple[float, ...]:
+        return (self.low, self.high) if self.low <= self.high else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """tracks: by first time, without their timelines. shots: a track without shots has no entry.
+    """tracks: by first time, without their timelines; the windows of a long one are one track here. shots: a
+    track without shots has no entry. models: that scored the shots. scores: of those models, all candidates.
+    calibrated: whether every shot has a calibrated score.
 
     run: None where run.json is missing, because the run did not end by itself.
     """
@@ -93,12 +123,16 @@ class Results:
     folder: Path
     run: Run | None
     tracks: tuple[TrackRecord, ...]
-    shots: Mapping[int, tuple[ShotRecord, ...]]
-    places: Mapping[int, tuple[Path, int]]
+    shots: Shots
+    models: tuple[str, ...]
+    scores: Extremes
+    calibrated: bool
+    lines: Path
+    places: Mapping[int, tuple[int, ...]]
 
     def whole(self, track: int) -> TrackRecord:
         """A track with its timeline, read anew."""
-        return read_line(TrackRecord, *self.places[track])
+        return joined([read_line(TrackRecord, self.lines, at) for at in self.places[track]])
 
 
 def read_results(folder: Path) -> Results:
@@ -106,26 +140,72 @@ def read_results(folder: Path) -> Results:
 
     Raises SourceMissing where there are none, SourceUnreadable naming file, line and field.
     """
-    tracks, places = {}, {}
-    path = _present(folder, "tracks.jsonl")
-    for at, track in read_placed(TrackRecord, path):
-        tracks[track.track] = track.model_copy(update={"timeline": _NO_TIMELINE})
-        places[track.track] = (path, at)
+    tracks: dict[int, TrackRecord] = {}
+    places: dict[int, tuple[int, ...]] = {}
+    scores, models, calibrated = Extremes(), set(), True
+    lines = present(folder, "tracks.jsonl")
+    for at, read in read_placed(TrackRecord, lines):
+        if read.kept:
+            scores.meet(read.timeline.score)
+        bare = read.model_copy(update={"timeline": _NO_TIMELINE})
+        tracks[read.track] = joined([tracks[read.track], bare]) if read.track in tracks else bare
+        places[read.track] = (*places.get(read.track, ()), at)
     shots: dict[int, tuple[int, ...]] = {}
-    path = _present(folder, "shots.jsonl")
+    path = present(folder, "shots.jsonl")
     for at, shot in read_placed(ShotRecord, path):
-        if shot.track in tracks:  # else its track was being written when the process was killed
+        if shot.track in tracks and shot.window <= tracks[shot.track].window:
+            # else its track, or window of it, was being written when the process was killed
             shots[shot.track] = (*shots.get(shot.track, ()), at)
+            scores.meet((shot.score,))
+            models.add(shot.model)
+            calibrated &= shot.calibrated is not None
     return Results(
         folder,
         _read_run(folder / "run.json"),
         tuple(sorted(tracks.values(), key=lambda t: (t.first_pts_s, t.track))),
         Shots(path, shots),
+        tuple(sorted(models)),
+        scores,
+        calibrated,
+        lines,
         places,
     )
 
 
-def _present(folder: Path, name: str) -> Path:
+def joined(windows: Sequence[TrackRecord]) -> TrackRecord:
+    """The windows of one track as one; it ended as the last of them did."""
+    if len(windows) == 1:
+        return windows[0]
+    windows = sorted(windows, key=lambda w: w.window)
+    lines = [w.timeline for w in windows]
+    last = windows[-1]
+    return last.model_copy(
+        update={
+            "first_pts_s": min(w.first_pts_s for w in windows),
+            "last_pts_s": max(w.last_pts_s for w in windows),
+            "frames_seen": sum(w.frames_seen for w in windows),
+            "frames_scored": sum(w.frames_scored for w in windows),
+            "kept": sum(w.kept for w in windows),
+            "rejected": total(w.rejected for w in windows),
+            "failed": total(w.failed for w in windows),
+            "timeline": Timeline(
+                pts_s=tuple(chain.from_iterable(line.pts_s for line in lines)),
+                score=tuple(chain.from_iterable(line.score for line in lines)),
+                rejected=tuple(chain.from_iterable(line.rejected for line in lines)),
+            ),
+        }
+    )
+
+
+def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum of each key's counts."""
+    sums: Counter[str] = Counter()
+    for one in counts:
+        sums.update(one)
+    return dict(sums)
+
+
+def present(folder: Path, name: str) -> Path:
     """The file, or the part of it that a killed run left."""
     for path in (folder / name, folder / (name + PART)):
         if path.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 _REASONS = {
     "doubtful": "hardly a face",
@@ -23,7 +24,46 @@ _ENDS = {
     "scene_cut": "ended by a cut",
     "end_of_source": "seen to the end",
     "shutdown": "run was stopped",
+    "window": "went on when the run stopped",  # the last window that is there was not the track's last
 }
+_PARTS = {"pose", "unfit"}  # reasons whose faces are told by the requirements that they failed
+_COMPONENTS = {
+    "eye_occlusion_prevention": "eyes uncovered",
+    "eyes_visible": "eyes uncovered",
+    "mouth_occlusion_prevention": "mouth uncovered",
+    "face_occlusion_prevention": "face uncovered",
+    "over_exposure_prevention": "not too bright",
+    "under_exposure_prevention": "not too dark",
+    "motion_blur_prevention": "no motion blur",
+    "no_compression_artefacts": "uncompressed",
+    "compression_artefacts": "uncompressed",
+    "inter_eye_distance": "eye distance",
+    "illumination_uniformity": "even light",
+    "background_uniformity": "calm background",
+    "expression_neutrality": "neutral face",
+}
+_SHORTFALLS = {
+    "inter_eye_distance": "too small",
+    "head_size": "head too small",
+    "sharpness": "not sharp",
+    "motion_blur": "blurred by motion",
+    "motion_blur_prevention": "blurred by motion",
+    "eyes_open": "eyes closed",
+    "mouth_closed": "mouth open",
+    "over_exposure_prevention": "too bright",
+    "under_exposure_prevention": "too dark",
+    "dynamic_range": "little contrast",
+    "illumination_uniformity": "unevenly lit",
+    "compression_artefacts": "compressed",
+    "no_compression_artefacts": "compressed",
+    "eye_occlusion_prevention": "eyes covered",
+    "mouth_occlusion_prevention": "mouth covered",
+    "face_occlusion_prevention": "face covered",
+    "expression_neutrality": "not a neutral face",
+    "background_uniformity": "restless background",
+    "unified_quality_score": "quality too low",
+}
+"""What a face lacks that fails the component of that name (ISO/IEC 29794-5's names)."""
 
 
 def reason(code: str) -> str:
@@ -65,15 +105,42 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def sieve(kept: int, seen: int, rejected: Mapping[str, int]) -> str:
-    """Kept 3 of 41: too small 29, turned away 9. The most frequent reason comes first."""
-    parts = ", ".join(f"{reason(code)} {number:,}" for code, number in by_count(rejected))
-    return f"Kept {kept:,} of {seen:,}{': ' if parts else ''}{parts}"
+def sieve(
+    kept: int,
+    seen: int,
+    rejected: Mapping[str, int],
+    failed: Mapping[str, int] = MappingProxyType({}),
+    limits: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Kept 0 of 41: too small (29), yaw > 40° (12). The most frequent comes first.
+
+    failed: of the faces that were turned away or below the profile, how many failed each requirement; where
+    that is known it stands in the place of those two reasons. limits: the requirements in words, by name.
+    """
+    parts = {reason(code): number for code, number in rejected.items() if not (failed and code in _PARTS)}
+    for name, number in failed.items():
+        lack = shortfall(name, limits)
+        parts[lack] = parts.get(lack, 0) + number
+    text = ", ".join(f"{name} ({number:,})" for name, number in by_count(parts))
+    several = sum(failed.values()) > sum(n for code, n in rejected.items() if code in _PARTS)
+    more = "; some faces in several ways" if failed and several else ""
+    return f"Kept {kept:,} of {seen:,}{': ' if text else ''}{text}{more}"
 
 
-def by_count(rejected: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Reasons, the most frequent first; those that no face fell to are left out."""
-    return sorted(((c, n) for c, n in rejected.items() if n), key=lambda pair: (-pair[1], pair[0]))
+def shortfall(name: str, limits: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What a face lacks that fails the requirement of that name."""
+    return limits.get(name) or _SHORTFALLS.get(name) or f"{component(name)} too low"
+
+
+def component(name: str) -> str:
+    """A quality component in words: shorter than its name where that is clumsy, and without its unit."""
+    bare = name.removesuffix("_deg").removeprefix("head_pose_")
+    return _COMPONENTS.get(bare) or bare.replace("_", " ")
+
+
+def by_count(numbers: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The most frequent first; what never occurred is left out."""
+    return sorted(((c, n) for c, n in numbers.items() if n), key=lambda pair: (-pair[1], pair[0]))
 
 
 def score(value: float) -> str:

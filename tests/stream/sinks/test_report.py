@@ -14,8 +14,8 @@ import pytest
 
 from facesieve.stream.errors import OutputFull, OutputUnwritable, SourceMissing, SourceUnreadable
 from facesieve.stream.sinks import FolderSink, render_report, words
+from facesieve.stream.sinks.pictures import thumbnail
 from facesieve.stream.sinks.plot import Axis
-from facesieve.stream.sinks.thumbnails import thumbnail
 from facesieve.stream.sinks.words import clock, reason, score, sieve, span
 from facesieve.stream.types import Rejection, TrackEnd
 
@@ -85,7 +85,7 @@ def test_what_a_track_s_card_says(tmp_path: Path, make_result) -> None:
         "scored by drawn-1",
         "Track 3",
         "1:05.0 – 1:06.9",
-        "Kept 2 of 20: outscored 13, too small 5",
+        "Kept 2 of 20: outscored (13), too small (5)",
         "sharpness",
     ):
         assert said in text, said
@@ -95,7 +95,7 @@ def test_people_are_counted_when_tracks_have_identities(tmp_path: Path, make_res
     results = [make_result(1, identity=4), make_result(2, identity=4), make_result(3, identity=5)]
     text = Elements(page(tmp_path, results)).text
     assert "2 people" in text
-    assert "Person 5 track 3" in text
+    assert "Person 5" in text
 
 
 def test_the_plot_holds_every_candidate_and_marks_the_kept(tmp_path: Path, make_result) -> None:
@@ -112,14 +112,14 @@ def test_pictures_are_numbered_instead_of_timed(tmp_path: Path, make_result) -> 
     assert "40 pictures" in elements.text
     assert "picture 11" in elements.text
     assert "0:0" not in elements.text
-    assert [field["name"] for field in elements.all("input")] == ["score"]
+    assert [f["name"] for f in elements.all("input") if f["type"] == "range"] == ["score"]
 
 
 def test_tracks_without_shots_are_listed_with_their_reasons(tmp_path: Path, make_result) -> None:
     html = page(tmp_path, [make_result(1), make_result(2, ())])
     assert html.count("<article") == 1
-    assert "Nothing kept of 1 track" in html
-    assert "outscored 15, too small 5" in html
+    assert "Nothing kept of <span>1 track</span>" in html
+    assert "outscored (15), too small (5)" in html
 
 
 @pytest.mark.parametrize(
@@ -211,18 +211,18 @@ def test_pictures_are_reduced_but_never_enlarged_nor_read_through_links(tmp_path
     (tmp_path / "in").mkdir()
     for name, image in (("big.jpg", noise), ("small.jpg", noise[:60, :40])):
         cv2.imwrite(str(tmp_path / "in" / name), image)
-    big = thumbnail(tmp_path / "in", "big.jpg", 320, 80)
+    big = thumbnail(tmp_path / "in", "big.jpg", 320)
     assert (big.width, big.height) == (213, 320)
     data = base64.b64decode(big.uri.removeprefix("data:image/jpeg;base64,"))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (320, 213, 3)
-    small = thumbnail(tmp_path / "in", "small.jpg", 320, 80)
+    small = thumbnail(tmp_path / "in", "small.jpg", 320)
     assert (small.width, small.height) == (40, 60)
     cv2.imwrite(str(tmp_path / "private.jpg"), noise)
     (tmp_path / "in" / "link.jpg").symlink_to(tmp_path / "private.jpg")
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     (tmp_path / "in" / "empty.jpg").write_bytes(b"")
     for name in ("link.jpg", "broken.jpg", "empty.jpg", "missing.jpg", "../private.jpg"):
-        assert thumbnail(tmp_path / "in", name, 320, 80) is None, name
+        assert thumbnail(tmp_path / "in", name, 320) is None, name
 
 
 def test_no_results_here(tmp_path: Path) -> None:
@@ -277,7 +277,10 @@ def test_span(seconds: float, text: str) -> None:
 
 
 def test_every_reason_and_end_has_words(make_result) -> None:
-    assert sieve(3, 41, {"pose": 9, "small": 29, "blurred": 0}) == "Kept 3 of 41: too small 29, turned away 9"
+    assert (
+        sieve(3, 41, {"pose": 9, "small": 29, "blurred": 0})
+        == "Kept 3 of 41: too small (29), turned away (9)"
+    )
     assert sieve(1, 1, {}) == "Kept 1 of 1"
     assert set(words._REASONS) == set(Rejection)
     assert set(words._ENDS) == set(TrackEnd)

@@ -88,7 +88,7 @@ def report(tmp_path: Path, make_result) -> Path:
 
 
 def shown(page) -> list[str]:
-    return page.locator(".track:visible").evaluate_all("tracks => tracks.map(t => t.id)")
+    return page.locator(".card:visible").evaluate_all("tracks => tracks.map(t => t.id)")
 
 
 def slide(page, name: str, value: float) -> None:
@@ -103,7 +103,7 @@ def slide(page, name: str, value: float) -> None:
 def test_nothing_is_wider_than_the_screen(report: Path, visit, width: int, scheme: str) -> None:
     page = visit(report, width, scheme)
     page.locator(".unkept summary").click()
-    page.locator(".controls").evaluate("controls => { controls.open = true }")
+    page.locator(".controls summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     background = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
     assert (background == "rgb(250, 249, 246)") == (scheme == "light")
@@ -221,7 +221,7 @@ def test_it_can_be_read_without_scripts(report: Path, browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
-    assert page.locator(".track:visible").count() == 3
+    assert page.locator(".card:visible").count() == 3
     assert not page.locator(".controls").is_visible()
     context.close()
 
@@ -231,7 +231,7 @@ def test_it_prints_every_track_whole(report: Path, browser) -> None:
     page = context.new_page()
     page.goto(report.as_uri())
     page.emulate_media(media="print")
-    style = page.locator(".track").first.evaluate(
+    style = page.locator(".card").first.evaluate(
         "t => [getComputedStyle(t).breakInside, getComputedStyle(t).contentVisibility]"
     )
     assert style == ["avoid", "visible"]
