@@ -17,6 +17,7 @@ from .config import (
     ByteTrackConfig,
     CenterFaceConfig,
     Config,
+    IdentityConfig,
     MediaPipeConfig,
     OCSortConfig,
     OnnxRuntimeConfig,
@@ -43,9 +44,12 @@ from .engines.tensorrt import TensorRTEngine
 from .engines.tensorrt_plans import FreeSize, PlanOptions, Profile
 from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store, cache_folder
+from .identify import Linking
 from .stream.analytical import AnalyticalScorer
 from .stream.errors import ConfigError, WeightsUnavailable
 from .stream.gate import gate
+from .stream.identity.embedding import ScorerEmbedder
+from .stream.identity.thresholds import LinkThresholds, VerificationTable
 from .stream.pipeline import Pipeline
 from .stream.policy import SelectionPolicy
 from .stream.ports import Detector, Embedder, Engine, QualityScorer, Tracker
@@ -77,6 +81,8 @@ class Built:
     scorer: QualityScorer
     models: tuple[ModelFacts, ...]
     close: Callable[[], None]
+    linking: Linking | None = None
+    """By what tracks are joined to people; None where they are not."""
 
 
 def build(config: Config, store: Store | None = None) -> Built:
@@ -99,7 +105,8 @@ def build(config: Config, store: Store | None = None) -> Built:
             scene_cuts=config.tracker.scene_cuts,
             margin=config.output.margin,
         )
-        return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close)
+        linking = parts.linking(scorer)
+        return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close, linking)
 
 
 def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> Embedder:
@@ -136,6 +143,7 @@ class _Parts:
         self._store = store
         self._stack = stack
         self._hashes: dict[Path, str] = {}
+        self._scorer_path: Path | None = None
         self.models: list[ModelFacts] = []
 
     def check_licences(self) -> None:
@@ -196,7 +204,7 @@ class _Parts:
                 self._stack.callback(baseline.close)
                 return baseline
             case StudentConfig():
-                path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
+                path = self._scorer_path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
                 # Only of the shipped student is it known that its ranking holds in bfloat16.
                 exact = self._hashes[path] != self._store.named(SHIPPED_STUDENT).sha256
                 engine = self._engine(path, None, exact=exact)
@@ -212,6 +220,39 @@ class _Parts:
                 )
                 self._stack.callback(made.close)
                 return made
+
+    def linking(self, scorer: QualityScorer) -> Linking | None:
+        """By what tracks are joined; None where identity is off, or nobody asked and something is missing."""
+        config = self._config.identity
+        own = isinstance(scorer, OnnxScorer) and scorer.embeds
+        asked = config.enabled is True or config.embedder != "student"
+        if config.enabled is False or not (own or asked):
+            return None
+        embedder: Embedder | None = None
+        if config.embedder == "student" and own and self._scorer_path is not None:
+            path, name = self._scorer_path, scorer.name
+        elif config.embedder == "student":
+            student = _Parts(
+                self._config.model_copy(update={"scorer": StudentConfig()}), self._store, self._stack
+            )
+            embedder = ScorerEmbedder(student.scorer())
+            path, name = student.own_scorer, embedder.name
+            self.models += student.models
+        else:
+            zoo = config.embedder == "sface"
+            path = self._weights("sface", None if zoo else Path(config.embedder), task="recognition")
+            embedder = build_embedder(self._config, path, config.preprocessing)
+            self._stack.callback(embedder.close)
+            name = embedder.name
+        thresholds = _thresholds(config, path, asked=asked)
+        return None if thresholds is None else Linking(embedder, name, thresholds)
+
+    @property
+    def own_scorer(self) -> Path:
+        """The file of the student that scorer() made."""
+        if self._scorer_path is None:
+            raise ValueError("expected a student to have been made")
+        return self._scorer_path
 
     def _mesh(self) -> FaceMesh:
         return FaceMesh(self._engine(self._weights("face-mesh", None, task="landmarks"), FaceMesh.PIXELS))
@@ -266,6 +307,25 @@ class _Parts:
                     cuda_graphs=tensorrt.cuda_graphs,
                     cache_dir=cache_folder() / "compiled",
                 )
+
+
+def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThresholds | None:
+    """The configuration's, else the network's own; None where there is neither and nobody asked."""
+    low = config.min_quality
+    if config.threshold is not None:
+        stay = config.threshold if config.stay_threshold is None else config.stay_threshold
+        return LinkThresholds(config.threshold, stay, low or 0.0)
+    table = VerificationTable.beside(path, digest(path))
+    if table is not None:
+        found = table.thresholds(config.fmr)
+        stay = found.stay if config.stay_threshold is None else config.stay_threshold
+        return LinkThresholds(found.join, stay, found.min_quality if low is None else low)
+    if asked:
+        raise ConfigError(
+            f"{path}: nobody has measured from which similarity on its embeddings are of one person: set "
+            "identity.threshold, or measure it as docs/identities.md says"
+        )
+    return None
 
 
 def _plan_options(config: TensorRTConfig, path: Path, pixels: PixelInput | None) -> PlanOptions:

@@ -216,6 +216,37 @@ class OutputConfig(Table):
     boxes: bool = False
 
 
+class IdentityConfig(Table):
+    """Tracks of one person become one identity (docs/identities.md).
+
+    enabled: auto = where the scorer gives embeddings and its thresholds are known. embedder: student = the
+    scorer's own embedding where it has one, else the shipped student's; sface; or an ONNX recogniser.
+    preprocessing: of such a file, where facesieve does not know it. store: a file, or a postgresql:// URL, in
+    which people are known from run to run; None = for this run only. index: usearch for millions of people.
+
+    fmr: false match rate at which the network's own table says how alike is one person. threshold,
+    stay_threshold: cosine similarities instead of the table's. min_quality: of a template that is joined to
+    others at all; None = the table's. template_k: best shots of a track that make its template.
+
+    retention_days, retention_shots, retention_min_quality: what a store gives up after each run: tracks older
+    than that, all but so many shots a person, shots below that calibrated quality; their files go with them.
+    """
+
+    enabled: Literal["auto"] | bool = "auto"
+    embedder: str = "student"
+    preprocessing: Literal["imagenet", "symmetric", "raw"] | None = None
+    store: str | None = None
+    index: Literal["exact", "usearch"] = "exact"
+    fmr: float = Field(1e-5, gt=0, lt=1)
+    threshold: float | None = Field(None, ge=-1, le=1)
+    stay_threshold: float | None = Field(None, ge=-1, le=1)
+    min_quality: Ratio | None = None
+    template_k: int = Field(5, ge=1, le=100)
+    retention_days: float | None = Field(None, gt=0)
+    retention_shots: int | None = Field(None, ge=1)
+    retention_min_quality: Ratio | None = None
+
+
 class ModelsConfig(Table):
     """licence: "commercial" refuses models whose licence does not allow commercial use, before anything is
     fetched. paths: files of one's own in the place of models of the zoo, by name."""
@@ -235,6 +266,7 @@ class Config(Table):
     selection: SelectionConfig = SelectionConfig()
     output: OutputConfig = OutputConfig()
     models: ModelsConfig = ModelsConfig()
+    identity: IdentityConfig = IdentityConfig()
 
 
 def read_config(path: Path) -> Config:

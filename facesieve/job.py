@@ -19,6 +19,7 @@ import cv2
 from .build import Built, build
 from .config import Config
 from .engines.zoo.fetch import digest
+from .identify import Identification
 from .stream.decode.sources import open_source, slug
 from .stream.errors import (
     EXIT_INTERRUPTED,
@@ -33,7 +34,8 @@ from .stream.ports import FrameSource
 from .stream.sinks.boxes import BoxFile
 from .stream.sinks.candidates import CandidateArchive
 from .stream.sinks.folder import FolderSink
-from .stream.types import BestShot, Quality, TrackResult, TrackSummary
+from .stream.sinks.records import shot_files
+from .stream.types import BestShot, Quality, ShotRevision, TrackResult, TrackSummary
 
 STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
@@ -52,7 +54,7 @@ class Row:
         return Row(
             dataclasses.replace(result.summary, timeline=()),
             dataclasses.replace(best.quality, embedding=None) if best else None,
-            f"shots/{result.summary.track}/1.jpg" if best else None,
+            shot_files(result.summary.track, 1, result.summary.window)[0] if best else None,
         )
 
 
@@ -113,6 +115,7 @@ def run_sources(
     stop: threading.Event,
     watch: Callable[[str, FrameSource, Progress], None],
     on_result: Callable[[str, TrackResult], None],
+    on_revision: Callable[[str, ShotRevision], None] = lambda spec, revision: None,
 ) -> Iterator[Outcome]:
     """Each source in turn; one that fails does not stop the next, an output or a model that fails does.
 
@@ -125,11 +128,29 @@ def run_sources(
         def built() -> Built:
             return stack.enter_context(closing(build(config)))
 
+        @functools.cache
+        def people() -> Identification | None:
+            if (linking := built().linking) is None:
+                return None
+            return stack.enter_context(
+                Identification(
+                    config.identity, linking, out, top_k=config.selection.top_k, overwrite=overwrite
+                )
+            )
+
         for spec, folder in zip(specs, output_folders(specs, out), strict=True):
             outcome = Outcome(spec, folder)
             try:
                 _run_one(
-                    outcome, built, config, overwrite=overwrite, stop=stop, watch=watch, on_result=on_result
+                    outcome,
+                    built,
+                    people,
+                    config,
+                    overwrite=overwrite,
+                    stop=stop,
+                    watch=watch,
+                    on_result=on_result,
+                    on_revision=on_revision,
                 )
             except FacesieveError as error:
                 outcome.error = error
@@ -141,22 +162,30 @@ def run_sources(
 def _run_one(
     outcome: Outcome,
     make: Callable[[], Built],
+    know: Callable[[], Identification | None],
     config: Config,
     *,
     overwrite: bool,
     stop: threading.Event,
     watch: Callable[[str, FrameSource, Progress], None],
     on_result: Callable[[str, TrackResult], None],
+    on_revision: Callable[[str, ShotRevision], None],
 ) -> None:
     started, progress = time.perf_counter(), Progress()
     with closing(_open(outcome.spec, config)) as source:
-        built, duration_s = make(), source.duration_s
+        built, people, duration_s = make(), know(), source.duration_s
         sink = FolderSink(
             outcome.out,
             overwrite=overwrite,
             jpeg_quality=config.output.jpeg_quality,
             embeddings=config.output.embeddings,
+            revisions=config.selection.emit != "quality",
         )
+
+        def revise(revision: ShotRevision) -> None:
+            sink.revise(revision)
+            on_revision(outcome.spec, revision)
+
         with closing(sink), ExitStack() as stack:
             archive = (
                 stack.enter_context(
@@ -167,10 +196,19 @@ def _run_one(
             )
             boxes = stack.enter_context(closing(BoxFile(outcome.out))) if config.output.boxes else None
             watch(outcome.spec, source, progress)
+            if people is not None:
+                people.begin(outcome.spec, source.name, outcome.out)
             try:
                 for result in built.pipeline.run(
-                    source, progress=progress, stop=stop.is_set, candidates=archive, boxes=boxes
+                    source,
+                    progress=progress,
+                    stop=stop.is_set,
+                    candidates=archive,
+                    boxes=boxes,
+                    on_revision=revise,
                 ):
+                    if people is not None:
+                        result = people.identify(result)
                     sink.write(result)
                     outcome.rows.append(Row.of(result))
                     on_result(outcome.spec, result)
@@ -181,6 +219,9 @@ def _run_one(
             if archive is not None:
                 archive.finish()
             outcome.damage, outcome.interrupted = source.damage, stop.is_set()
+            if people is not None:
+                whole = outcome.error is None and not outcome.interrupted
+                people.end(until_s=None if whole else progress.pts_s)
             elapsed_s = time.perf_counter() - started
             outcome.report = sink.finish(
                 _facts(outcome, source, duration_s, built, config, progress, elapsed_s)
@@ -244,8 +285,10 @@ def _facts(
             "frames_detected": progress.detected,
             "faces": progress.faces,
             "faces_scored": progress.scored,
+            "faces_assessed": progress.assessed,
             "tracks": progress.tracks,
             "shots": progress.shots,
+            "revisions": progress.revisions,
         },
         "timings_s": {
             "total": round(elapsed_s, 3),

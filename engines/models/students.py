@@ -101,6 +101,11 @@ class OnnxScorer(Closing):
         self._fixed = shape[0] or next(iter(engine.outputs[self._quality][0]), None)
         self._batch = self._fixed or max_batch
 
+    @property
+    def embeds(self) -> bool:
+        """Whether its Quality has an embedding."""
+        return self._embedding is not None
+
     def score(self, crops: Sequence[Crop]) -> list[Quality]:
         """One Quality a crop, in order."""
         return [
@@ -117,7 +122,7 @@ class OnnxScorer(Closing):
         raw = outputs[self._quality].reshape(-1)[: len(crops)].astype(np.float64)
         if len(raw) != len(crops):
             raise ModelInvalid(f"{self.name}: {len(crops)} chips in, {len(raw)} scores out")
-        embeddings = None if self._embedding is None else _unit(outputs[self._embedding], len(crops))
+        embeddings = None if self._embedding is None else unit_rows(outputs[self._embedding], len(crops))
         if not np.isfinite(raw).all() or (embeddings is not None and not np.isfinite(embeddings).all()):
             raise ModelInvalid(f"{self.name}: the network gave scores or embeddings that are not numbers")
         return [
@@ -144,7 +149,7 @@ class OnnxScorer(Closing):
         return feeds
 
 
-def _unit(embeddings: npt.NDArray[Any], n: int) -> F32:
+def unit_rows(embeddings: npt.NDArray[Any], n: int) -> F32:
     """The first n embeddings at unit length, copied out of the engine's memory."""
     rows = embeddings.reshape(embeddings.shape[0], -1)[:n].astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,0 +1,192 @@
+"""People in a run: every track that ends gets its identity before it is written."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .config import IdentityConfig
+from .engines.zoo.fetch import digest
+from .stream.errors import ConfigError, OutputExists, OutputUnwritable
+from .stream.identity.database import SqliteDatabase
+from .stream.identity.embedding import shot_embeddings
+from .stream.identity.index import ExactIndex, GraphIndex
+from .stream.identity.linker import Appearance, Linker, Visit
+from .stream.identity.records import IDENTITIES, identity_records, write_identities
+from .stream.identity.rows import ShotRow
+from .stream.identity.sql import SqlStore
+from .stream.identity.store import IdentityStore
+from .stream.identity.templates import track_template
+from .stream.identity.thresholds import LinkThresholds
+from .stream.ports import Closing, Embedder
+from .stream.sinks.records import shot_files
+from .stream.types import F32, BestShot, TrackResult
+
+POSTGRES = ("postgresql://", "postgres://")
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """By what tracks are joined. embedder: None for the scorer's own embeddings; name: whose they are."""
+
+    embedder: Embedder | None
+    name: str
+    thresholds: LinkThresholds
+
+
+class Identification(Closing):
+    """The people of one run over one or more sources; out: the folder given by --out.
+
+    overwrite: an identities.jsonl that is there may be replaced. top_k: shots a person. Without a store in
+    the configuration people are known for this run only.
+    """
+
+    def __init__(
+        self,
+        config: IdentityConfig,
+        linking: Linking,
+        out: Path,
+        *,
+        top_k: int,
+        overwrite: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._linking, self._out = config, linking, out
+        self._top_k, self._overwrite, self._clock = top_k, overwrite, clock
+        self._store = open_store(config.store)
+        self._linker: Linker | None = None
+        self._source: tuple[str, str, str] | None = None
+        self._visits: list[Visit] = []
+        self._visit: Visit | None = None
+
+    def begin(self, spec: str, name: str, folder: Path) -> None:
+        """The next source. folder: of its results. Raises OutputExists where people of an earlier run are
+        written and may not be overwritten."""
+        if not self._visits:
+            _make_way(self._out, overwrite=self._overwrite)
+        self._source = source_hash(spec), name, os.path.relpath(folder, self._out)
+        self._visit = None
+
+    def identify(self, result: TrackResult) -> TrackResult:
+        """The same result with its identity; without one where no shot was kept."""
+        if not result.shots:
+            return result
+        vectors = shot_embeddings(result.shots, self._linking.embedder)
+        linker, visit = self._ready(len(vectors[0]))
+        summary = result.summary
+        seen = Appearance(
+            track=summary.track,
+            first_pts_s=summary.first_pts_s,
+            last_pts_s=summary.last_pts_s,
+            frames_seen=summary.frames_seen,
+            template=track_template(result.shots, vectors, self._config.template_k),
+            shots=[
+                _shot_row(shot, summary.window, vector)
+                for shot, vector in zip(result.shots, vectors, strict=True)
+            ],
+        )
+        identity = linker.link(visit, seen, self._clock())
+        return replace(result, summary=replace(summary, identity=identity))
+
+    def end(self, *, until_s: float | None) -> None:
+        """The source has ended, or was left at until_s; identities.jsonl is written anew."""
+        if self._linker is not None and self._visit is not None:
+            self._linker.finish(self._visit, self._clock(), until_s=until_s)
+        write_identities(self._out, identity_records(self._store, self._visits, self._top_k))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _ready(self, dimension: int) -> tuple[Linker, Visit]:
+        """The linker, and this source's visit: made with its first face, so a store knows no empty ones."""
+        if self._source is None:
+            raise ValueError("begin comes before identify")
+        if self._linker is None:
+            self._store.bind(self._linking.name, dimension)
+            self._linker = Linker(
+                self._store,
+                self._linking.thresholds,
+                dimension=dimension,
+                new_index=GraphIndex if self._config.index == "usearch" else ExactIndex,
+                actor=actor("run"),
+            )
+        if self._visit is None:
+            sha256, name, folder = self._source
+            self._visit = self._linker.begin(sha256, name, out=str(self._out.resolve()), folder=folder)
+            self._visits.append(self._visit)
+        return self._linker, self._visit
+
+
+def open_store(place: str | None) -> IdentityStore:
+    """place: a file, a postgresql:// URL without a password, or None for memory."""
+    if place is not None and place.startswith(POSTGRES):
+        from .stream.identity.postgres import PostgresDatabase
+
+        return SqlStore(PostgresDatabase(place))
+    return SqlStore(SqliteDatabase(None if place is None else Path(place)))
+
+
+def actor(command: str) -> str:
+    """Who does it, for the store's log."""
+    try:
+        return f"{getpass.getuser()}: {command}"
+    except (KeyError, OSError):
+        return command
+
+
+def source_hash(spec: str) -> str:
+    """What a source is known by when it comes again: SHA-256 of the file, or of a folder's file names and
+    contents. What cannot be read twice (standard input, a device, a stream) is new every time."""
+    path = Path(spec)
+    if spec != "-" and path.is_file():
+        return digest(path)
+    if spec != "-" and path.is_dir():
+        whole = hashlib.sha256()
+        for file in sorted(p for p in path.iterdir() if p.is_file()):
+            whole.update(f"{file.name}\0{digest(file)}\0".encode(errors="surrogateescape"))
+        return whole.hexdigest()
+    return f"once:{uuid.uuid4().hex}"
+
+
+def check_store(place: str) -> None:
+    """ConfigError for a URL with a password, which run.json would give away."""
+    if place.startswith(POSTGRES) and "@" in place and ":" in place.split("://", 1)[1].split("@", 1)[0]:
+        raise ConfigError(
+            "identity.store: leave the password out of the URL (it would be written to run.json); "
+            "PostgreSQL reads it from ~/.pgpass or PGPASSWORD"
+        )
+
+
+def _shot_row(shot: BestShot, window: int, vector: F32) -> ShotRow:
+    portrait, chip = shot_files(shot.crop.track, shot.rank, window)
+    return ShotRow(
+        window=window,
+        rank=shot.rank,
+        pts_s=shot.crop.pts_s,
+        score=shot.quality.score,
+        calibrated=shot.quality.calibrated,
+        chip=chip,
+        portrait=None if shot.crop.portrait is None else portrait,
+        vector=vector,
+    )
+
+
+def _make_way(out: Path, *, overwrite: bool) -> None:
+    """See that no people of an earlier run are there; with overwrite, remove the file if it is ours."""
+    path = out / IDENTITIES
+    if path.is_symlink():
+        raise OutputUnwritable(f"{str(path)!r} is a link: facesieve writes none and overwrites none")
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputExists(f"{str(out)!r} holds results already ({IDENTITIES}): choose another or overwrite")
+    start = path.read_bytes()[:256]
+    if start and b"facesieve" not in start:
+        raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
+    path.unlink()
