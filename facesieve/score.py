@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from .build import Built, build
 from .config import Config
 from .stream.align import align, outside_share
 from .stream.decode.sources import open_source, printable
-from .stream.errors import NoFrames, SourceError
+from .stream.errors import NoFrames, SourceError, SourceUnreadable
 from .stream.geometry import ARCFACE_POINTS, similarity, warp_chip
 from .stream.types import CHIP_PX, F32, U8, Crop, Detections, Frame, Quality, Rejection
 
@@ -38,12 +39,13 @@ def score_paths(paths: Sequence[Path], config: Config) -> Iterator[Scored]:
     """Scores every face of each path, in order.
 
     A folder with faces.csv: its landmarks and the evaluation's plain warp (chips of 112×112 as they are). A
-    folder of images or an image: the largest central face that the detector finds, cut as `run` cuts it.
+    folder of images (and of such folders) or an image: the largest central face that the detector finds, cut
+    as `run` cuts it.
     Raises FacesieveError where a path as a whole cannot be read; one bad image is a Scored with its reason.
     """
     with closing(build(config)) as built:
         for path in paths:
-            crops = _labelled(path) if (path / "faces.csv").is_file() else _found(path, built)
+            crops = labelled_crops(path) if (path / "faces.csv").is_file() else _found(path, built)
             for batch in _batches(crops):
                 good = [crop for _, crop in batch if isinstance(crop, Crop)]
                 qualities = iter(built.scorer.score(good))
@@ -85,7 +87,8 @@ def compare(scored: Sequence[Scored]) -> Iterator[str]:
             yield f"{printable(folder)}: {len(scores)} of {len(given)} scored: {spread}"
 
 
-def _labelled(folder: Path) -> Iterator[tuple[str, Crop | str]]:
+def labelled_crops(folder: Path) -> Iterator[tuple[str, Crop | str]]:
+    """File and face of each row of folder/faces.csv, in order, or why there is none."""
     from .fiqa.faces import read_faces
 
     faces = read_faces(folder)
@@ -98,7 +101,7 @@ def _labelled(folder: Path) -> Iterator[tuple[str, Crop | str]]:
         if faces.landmarks is not None:
             yield file, _plain_crop(image, faces.landmarks[index], index)
         elif image.shape == (CHIP_PX, CHIP_PX, 3):
-            yield file, _crop(image, ARCFACE_POINTS, index, 0.0)
+            yield file, Crop.of_chip(image, ARCFACE_POINTS, index=index)
         else:
             size = f"{image.shape[1]}×{image.shape[0]}"
             yield file, f"no landmarks in faces.csv and not a 112×112 chip: {size}"
@@ -111,51 +114,59 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop | str:
     edge = np.array([[0, 0], [CHIP_PX, 0], [CHIP_PX, CHIP_PX], [0, CHIP_PX]]) - 0.5
     corners = (edge - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     outside = outside_share(corners.tolist(), image.shape[1], image.shape[0])
-    return _crop(warp_chip(image, landmarks), landmarks, index, outside)
-
-
-def _crop(chip: U8, landmarks: F32, index: int, truncated: float) -> Crop:
-    low, high = landmarks.min(0), landmarks.max(0)
-    return Crop(
-        track=0,
-        frame_index=index,
-        pts_s=float(index),
-        wall_s=None,
-        chip=chip,
-        portrait=None,
-        portrait_origin=(0, 0),
-        box=np.concatenate([low, high]).astype(np.float32),
-        landmarks=landmarks,
-        detection_score=1.0,
-        eye_distance_px=float(np.hypot(*(landmarks[1] - landmarks[0]))),
-        truncated=truncated,
-    )
+    return Crop.of_chip(warp_chip(image, landmarks), landmarks, index=index, truncated=outside)
 
 
 def _found(path: Path, built: Built) -> Iterator[tuple[str, Crop | str]]:
-    """The main face of each image of a folder, or of one image."""
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-    for file in files:
+    """The main face of each image of a folder and of the folders in it, or of one image."""
+    for file in image_files(path) if path.is_dir() else [path]:
         try:
             with closing(open_source(str(file))) as source:
                 frame = next(iter(source), None)
                 if frame is None or not source.stills:
-                    raise NoFrames(f"{printable(file)}: not an image")
+                    raise NoFrames(f"{printable(str(file))}: not an image")
                 yield str(file), _main_face(frame, built.detector.detect(frame))
         except SourceError as error:
             yield str(file), str(error)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Every file of the folder and of those in it, in order; links only where they stay inside.
+
+    Raises SourceUnreadable for a folder that cannot be listed.
+    """
+    root = folder.resolve()
+    return sorted(
+        file
+        for above, _, names in os.walk(folder, onerror=_unreadable)
+        for name in names
+        if (file := Path(above, name)).is_file() and file.resolve().is_relative_to(root)
+    )
+
+
+def _unreadable(error: OSError) -> None:
+    raise SourceUnreadable(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
 def _main_face(frame: Frame, found: Detections) -> Crop | str:
-    """The largest face, nearer the middle counting for more."""
+    """The face that the picture is of."""
     if not len(found):
         return "no face found"
+    return cut(frame, found, int(np.argmax(prominence(frame, found))))
+
+
+def prominence(frame: Frame, found: Detections) -> F32:
+    """(n,) px²: the size of each face, nearer the middle of the picture counting for more."""
     size = np.array([frame.picture.width, frame.picture.height])
     sides = np.clip(found.boxes[:, 2:] - found.boxes[:, :2], 0, None)
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     away = np.hypot(*(2 * centres / size - 1).T) / np.sqrt(2)
-    best = int(np.argmax(sides.prod(1) * np.clip(1 - away, 0, 1)))
-    made = align(frame, found, best, 0, portrait=False)
+    return np.asarray(sides.prod(1) * np.clip(1 - away, 0, 1), np.float32)
+
+
+def cut(frame: Frame, found: Detections, index: int) -> Crop | str:
+    """A detection's face, or why it cannot be had."""
+    made = align(frame, found, index, 0, portrait=False)
     return f"the face cannot be cut out ({made})" if isinstance(made, Rejection) else made
 
 

@@ -26,8 +26,8 @@ _Point = tuple[float, float]
 class BoxesRecord(Record):
     """The tracked faces of one frame; the four lists are of one length, ≥ 1, best detection first.
 
-    size: width and height of the decoded frame, px. boxes: x0 y0 x1 y1 in its pixels, half-open. scores: the detector's, in [0, 1].
-    landmarks: as Detections has them.
+    size: width and height of the decoded frame, px. boxes: x0 y0 x1 y1 in its pixels, half-open. scores: the
+    detector's, in [0, 1]. landmarks: as Detections has them.
     """
 
     format: Literal["facesieve.boxes/1"] = Field(alias="schema")
