@@ -40,7 +40,8 @@ class ChipsIn(nn.Module):
         self.student = student
 
     def forward(self, chips: Tensor) -> tuple[Tensor, Tensor]:
-        x = chips.permute(0, 3, 1, 2).float() / 255.0
+        # Converted before it is turned: TensorRT's published list has no transposition of uint8.
+        x = chips.float().permute(0, 3, 1, 2) / 255.0
         embedding, quality = self.student((x - 0.5) / 0.5)
         return embedding, quality
 

@@ -154,6 +154,35 @@ class Crop:
         if self.chip.shape != (CHIP_PX, CHIP_PX, 3) or self.chip.dtype != np.uint8:
             raise ValueError(f"expected a chip (112, 112, 3) uint8, got {self.chip.shape} {self.chip.dtype}")
 
+    @staticmethod
+    def of_chip(
+        chip: U8,
+        landmarks: F32,
+        *,
+        index: int = 0,
+        eye_distance_px: float | None = None,
+        truncated: float = 0.0,
+    ) -> Crop:
+        """A chip that comes from a picture rather than from a video, as frame `index` of track 0.
+
+        landmarks: (5, 2) px, where they were before the chip was cut. eye_distance_px: None = theirs.
+        """
+        eyes = float(np.hypot(*(landmarks[1] - landmarks[0]))) if eye_distance_px is None else eye_distance_px
+        return Crop(
+            track=0,
+            frame_index=index,
+            pts_s=float(index),
+            wall_s=None,
+            chip=chip,
+            portrait=None,
+            portrait_origin=(0, 0),
+            box=np.concatenate([landmarks.min(0), landmarks.max(0)]).astype(np.float32),
+            landmarks=landmarks,
+            detection_score=1.0,
+            eye_distance_px=eyes,
+            truncated=truncated,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:

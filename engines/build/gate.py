@@ -18,6 +18,7 @@ from ...stream.geometry import ARCFACE_POINTS
 from ...stream.ports import Engine
 from ...stream.types import CHIP_PX, F32, U8, Crop, Quality
 from ..models.students import OnnxScorer
+from .ranks import spearman
 
 Precision = Literal["fp16", "int8", "bf16"]
 MARGIN: Final = 0.05
@@ -55,10 +56,8 @@ class Chips:
 
     def crops(self) -> list[Crop]:
         """As the pipeline hands them to a scorer."""
-        points = ARCFACE_POINTS.astype(np.float32)
-        box = np.concatenate([points.min(0), points.max(0)])
         return [
-            Crop(0, i, float(i), None, chip, None, (0, 0), box, points, 1.0, float(eyes), 0.0)
+            Crop.of_chip(chip, ARCFACE_POINTS, index=i, eye_distance_px=float(eyes))
             for i, (chip, eyes) in enumerate(zip(self.chips, self.eye_distances_px, strict=True))
         ]
 
@@ -67,11 +66,11 @@ class Chips:
 class Fidelity:
     """How near a network's choices are to the original's.
 
-    chips, tracks: measured on; tracks of one frame are left out of tracks. spearman: of the scores.
-    largest_change: of a score, in units of the original's scores; score_deviation: their standard deviation.
-    same_best, kept_best: shares of tracks whose best frame is the same; or the same or replaced by one that
-    the original scores at most `margin` deviations lower. cosine_mean, cosine_least: of the two embeddings of
-    a chip; None for a network without them.
+    chips, tracks: measured on; tracks of one frame are left out of tracks. spearman: of the scores, NaN where
+    one side does not vary. largest_change: of a score, in units of the original's scores; score_deviation:
+    their standard deviation. same_best, kept_best: shares of tracks whose best frame is the same; or the same
+    or replaced by one that the original scores at most `margin` deviations lower. cosine_mean, cosine_least:
+    of the two embeddings of a chip; None for a network without them.
     """
 
     chips: int
@@ -151,13 +150,6 @@ def fidelity(
     )
 
 
-def spearman(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
-    """Rank correlation, ties at their mean rank; 0 where one side does not vary at all."""
-    x, y = (_ranks(v) - (len(v) + 1) / 2 for v in (a, b))
-    spread = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / spread if spread > 0 else 0.0
-
-
 def require(found: Fidelity, precision: Precision, label: str) -> None:
     """Raise GateFailed, with the figures, unless the fidelity reaches the precision's thresholds."""
     wanted = THRESHOLDS[precision]
@@ -181,12 +173,6 @@ def shortfall(found: Fidelity, wanted: Thresholds) -> str:
 def as_record(found: Fidelity, precision: Precision) -> dict[str, Any]:
     """For the report beside the model."""
     return {"thresholds": asdict(THRESHOLDS[precision]), **asdict(found)}
-
-
-def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
 
 
 def _require_tracks(chips: Chips) -> None:

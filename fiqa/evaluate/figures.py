@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engines.build.ranks import spearman
 from ...stream.types import F32
 from ..edc import Verification, discard_at, error_versus_discard, partial_auc, unit
 from ..selection import (
@@ -258,15 +259,12 @@ def _template_fnmr(
     return float((similarities[pairs.same] < threshold).mean())
 
 
-def spearman(qualities: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
-    """Rank correlation of each two methods over the faces that both have scored (ties: mean rank)."""
-    from scipy.stats import spearmanr
-
+def rank_agreement(qualities: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+    """Rank correlation of each two methods over the faces that both have scored; NaN for two or fewer."""
     table: dict[str, dict[str, float]] = {}
     for one, a in qualities.items():
         table[one] = {}
         for other, b in qualities.items():
             both = np.isfinite(a) & np.isfinite(b)
-            varied = both.sum() > 2 and len(np.unique(a[both])) > 1 and len(np.unique(b[both])) > 1
-            table[one][other] = float(spearmanr(a[both], b[both]).statistic) if varied else float("nan")
+            table[one][other] = spearman(a[both], b[both]) if both.sum() > 2 else float("nan")
     return table

@@ -18,7 +18,7 @@ from . import columns, timing
 from .chips import Chips, Finder, read_chips
 from .columns import Column, Progress
 from .datasets import Dataset
-from .figures import JudgeFigures, judge_figures, spearman
+from .figures import JudgeFigures, judge_figures, rank_agreement
 from .scores import read_scores
 from .timing import Runtime
 
@@ -166,7 +166,7 @@ def _set_result(
         {name: int((~np.isfinite(quality)).sum()) for name, quality in qualities.items()},
         qualities,
         figures,
-        spearman(qualities),
+        rank_agreement(qualities),
         {name: _sheet(kept, quality, finder) for name, quality in qualities.items()},
     )
 

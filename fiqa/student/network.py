@@ -116,7 +116,7 @@ class Student(nn.Module):
         """(n, 112, 112, 3) uint8 RGB (and (n,) eye distances in px) → (n,) quality, (n, 128) unit
         embedding.
         """
-        pixels = chips.permute(0, 3, 1, 2).float()
+        pixels = chips.float().permute(0, 3, 1, 2)
         views = [self.features(pixels)]
         if self.mirror:
             views.append(self.features(pixels.flip(3)))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from ...engines.build.ranks import spearman
 from ..edc import unit
 from ..selection import Interval
 from .sample import Sample
@@ -75,14 +75,6 @@ class Recognition:
     tracks: int
     mated: NDArray[np.float64]
     impostor: NDArray[np.float64]
-
-
-def spearman(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Spearman's ρ with mean ranks for ties; NaN where one side does not vary."""
-    ranks = np.stack([rankdata(a), rankdata(b)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    scale = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
-    return float(ranks[0] @ ranks[1] / scale) if scale else float("nan")
 
 
 def agreement(sample: Sample, teacher: NDArray[np.float64], seed: int) -> Agreement:

@@ -13,7 +13,7 @@ from facesieve.fiqa import edc
 from facesieve.fiqa.evaluate import comparisons
 from facesieve.fiqa.evaluate.comparisons import compare, mated_similarity, upper_quantile
 from facesieve.fiqa.evaluate.datasets import Dataset, FaceImage, PairList, Templates
-from facesieve.fiqa.evaluate.figures import as_faces, judge_figures, ranks, spearman, template_figures
+from facesieve.fiqa.evaluate.figures import as_faces, judge_figures, rank_agreement, ranks, template_figures
 from facesieve.fiqa.selection import oracle_quality, tracks_of
 
 
@@ -118,12 +118,12 @@ def test_ranks_leave_unscored_faces_no_weight() -> None:
 
 def test_spearman() -> None:
     a, rising, falling = np.array([1.0, 2, 3, 4]), np.array([10.0, 20, 30, 40]), np.array([4.0, 3, 2, 1])
-    table = spearman({"a": a, "rising": rising, "falling": falling, "flat": np.zeros(4)})
+    table = rank_agreement({"a": a, "rising": rising, "falling": falling, "flat": np.zeros(4)})
     assert table["a"]["rising"] == pytest.approx(1.0)
     assert table["a"]["falling"] == pytest.approx(-1.0)
     assert np.isnan(table["a"]["flat"])
     part = np.array([1.0, 2, 3, -np.inf])
-    assert spearman({"a": falling, "part": part})["a"]["part"] == pytest.approx(-1.0)
+    assert rank_agreement({"a": falling, "part": part})["a"]["part"] == pytest.approx(-1.0)
 
 
 def test_templates_by_hand() -> None:

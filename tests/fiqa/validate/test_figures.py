@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from facesieve.engines.build.ranks import spearman
 from facesieve.fiqa.selection import Interval
-from facesieve.fiqa.validate.figures import Agreement, Recognition, agreement, recognition, regret, spearman
+from facesieve.fiqa.validate.figures import Agreement, Recognition, agreement, recognition, regret
 from facesieve.fiqa.validate.sample import Sample, draw, seen_together
 from facesieve.fiqa.validate.verdict import Thresholds, judge
 from facesieve.stream.sinks.candidates import CandidateRecord
