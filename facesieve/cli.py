@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import models_cli
+from . import models_cli, results_cli
 from ._version import __version__
 from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
 from .fiqa.evaluate import cli as evaluation
 from .fiqa.validate import cli as validation
 from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames
+from .stream.policy import Diversity, Emit
 
 app = typer.Typer(
     name="facesieve",
@@ -93,6 +94,16 @@ def run(
     ] = Path("facesieve-results"),
     config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Shots kept of each track.")] = None,
+    diversity: Annotated[
+        Diversity | None, typer.Option(help="What a track's shots should differ in. Default none.")
+    ] = None,
+    emit: Annotated[
+        Emit | None,
+        typer.Option(
+            help="When shots are told: quality (at their track's end, default), timeliness (one early as "
+            "well), realtime (each better one as well); early ones go to revisions.jsonl."
+        ),
+    ] = None,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     tracker: Annotated[Trackers | None, typer.Option(help="Default bytetrack.")] = None,
     scorer: Annotated[
@@ -124,6 +135,7 @@ def run(
     from .job import run_sources
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
+    settings = _selecting(settings, diversity, emit)
     asked = {"keep_candidates": keep_candidates, "boxes": boxes}
     kept = settings.output.model_copy(update={name: True for name, wanted in asked.items() if wanted})
     settings = settings.model_copy(update={"output": kept})
@@ -141,6 +153,7 @@ def run(
             stop=stop,
             watch=screen.watch,
             on_result=screen.result,
+            on_revision=screen.revision,
         ):
             codes.append(outcome.exit_code)
             if outcome.error is not None and os.environ.get(DEBUG):
@@ -235,6 +248,12 @@ def _settings(
     return parse_config(table, "command line")
 
 
+def _selecting(settings: Config, diversity: Diversity | None, emit: Emit | None) -> Config:
+    asked = {"diversity": diversity, "emit": emit}
+    table = {name: value for name, value in asked.items() if value is not None}
+    return settings.model_copy(update={"selection": settings.selection.model_copy(update=table)})
+
+
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
     """Ctrl-C (and SIGTERM) ask for a clean end; a second one ends at once."""
@@ -254,6 +273,9 @@ def _interruptible() -> Iterator[threading.Event]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
+
+app.command("match")(results_cli.match)
+app.command("export")(results_cli.export)
 
 # The offline commands: each imports its tools (torch, onnx, matplotlib) when it is called, not before.
 app.command("label")(fiqa.label)

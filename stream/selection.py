@@ -103,8 +103,15 @@ class TopKSelector:
         return refused
 
     def wants(self, crop: Crop, bound: float) -> bool:
-        """Whether to score a crop whose score is at most bound. False: it could change no shot, told early or
-        in the end, and is counted as OUTSCORED or NEAR_DUPLICATE; don't offer it."""
+        """Whether to score a crop whose score is at most bound.
+
+        False: it could change no shot, told early or in the end, and is counted, as LOW_SCORE, OUTSCORED or
+        NEAR_DUPLICATE; don't offer it.
+        """
+        least = self._policy.min_score
+        if least is not None and bound < least:
+            self.reject(crop.track, crop.pts_s, Refusal(Rejection.LOW_SCORE))
+            return False
         if self._may_matter(crop, bound):
             return True
         self._see(crop.track, crop.pts_s).candidates.pass_over(ticks(crop.pts_s))
