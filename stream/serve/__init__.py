@@ -1,0 +1,1 @@
+"""Live cameras: ingest, delivery of events and the service around the pipeline."""

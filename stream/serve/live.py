@@ -1,0 +1,216 @@
+"""One connection to a camera: opened with timeouts that hold, read until it fails."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.error import EOFError, ExitError, FFmpegError, InvalidDataError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ..decode.container import choose_video
+from ..decode.timeline import Timeline
+from ..errors import SourceError
+from ..ports import Closing
+from .address import Address, Transport
+
+_PROTOCOLS: dict[Transport, str] = {
+    "rtsp": "rtsp,rtsps,rtp,udp,tcp,tls,crypto",
+    "http": "http,https,tcp,tls,crypto,hls",
+    "rtmp": "rtmp,rtmps,tcp,tls,crypto",
+    "v4l2": "file",
+    "file": "file",
+}
+_FORMATS: dict[Transport, str] = {
+    "rtsp": "rtsp,rtp,sdp",
+    "http": "hls,mpjpeg,mjpeg,mpegts,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,live_flv,h264,hevc",
+    "rtmp": "flv,live_flv",
+    "v4l2": "video4linux2,v4l2",
+    "file": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,h264,hevc,mjpeg,mpjpeg",
+}
+_PROBE_S = 1.0
+_SILENT = "connected, and then nothing came"
+
+
+class ConnectionFailed(SourceError):
+    """A camera cannot be reached, or its connection broke. The message is free of secrets."""
+
+
+class StreamStalled(ConnectionFailed):
+    """A camera is connected and gives nothing: no data, no frame, no time or no change."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """How a connection is made.
+
+    connect_s: to open it and learn what it carries. read_s: silence that ends it. rtsp_transport: of the
+    media. max_pixels: larger frames end it. verify_tls: refuse certificates that do not check out.
+    realtime: a file is given out at its own pace; loop: and over again.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 10.0
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    max_pixels: int = 8192 * 8192
+    verify_tls: bool = True
+    realtime: bool = True
+    loop: bool = False
+
+
+class LiveStream(Closing):
+    """The decoded frames of one connection, each with its time as sent.
+
+    on_packet: called for each packet that comes, decodable or not; what it raises ends the iteration.
+    Raises ConnectionFailed when it cannot be opened, and from the iteration when it breaks or, as
+    StreamStalled, when nothing came for read_s. The end of a file ends the iteration.
+    """
+
+    def __init__(
+        self, address: Address, options: LiveOptions, *, on_packet: Callable[[], None] = lambda: None
+    ) -> None:
+        self._address, self._options, self._on_packet = address, options, on_packet
+        self._left = threading.Event()
+        self._container = self._opened()
+        try:
+            self._stream = choose_video(self._container, address.shown)
+        except SourceError as error:
+            self._container.close()
+            raise ConnectionFailed(str(error)) from error
+        codec = self._stream.codec_context
+        codec.thread_count = 1  # cameras share the cores among themselves; frame threads would add delay
+        codec.thread_type = ThreadType.SLICE
+        self.codec = codec.name
+        self.rate = self._stream.average_rate or self._stream.guessed_rate
+        self.undecodable = 0
+
+    def __iter__(self) -> Iterator[tuple[VideoFrame, float | None]]:
+        """(frame, seconds as the camera has them) in presentation order; damaged frames are left out."""
+        pace = _Pace(self._left) if self._address.transport == "file" and self._options.realtime else None
+        clock = Timeline(self.rate) if pace else None
+        while True:
+            for frame in self._decoded():
+                if frame.width * frame.height > self._options.max_pixels:
+                    raise ConnectionFailed(
+                        f"{self._address.shown}: frames of {frame.width}×{frame.height} are beyond the limit "
+                        f"of {self._options.max_pixels} pixels (max_pixels)"
+                    )
+                at_s = frame.time
+                if pace is not None and clock is not None:
+                    at_s = clock.place(at_s)
+                    if not pace.wait_until(at_s):
+                        return
+                yield frame, at_s
+            if not (self._options.loop and self._address.transport == "file") or self._left.is_set():
+                return
+            self._container.seek(0)
+
+    def leave(self) -> None:
+        """From any thread: end the iteration with the next packet, or within read_s when none comes."""
+        self._left.set()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._left.set()
+        self._container.close()
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        is_file = self._address.transport == "file"
+        for packet in self._packets():
+            self._on_packet()
+            if not packet.size and not is_file:
+                continue
+            try:
+                frames = packet.decode()
+            except FFmpegError:  # a run of them means no frames, which the watchdog sees
+                self.undecodable += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self.undecodable += 1
+                else:
+                    yield frame
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        while not self._left.is_set():
+            try:
+                yield from self._container.demux(self._stream)
+            except InvalidDataError:
+                self.undecodable += 1
+            except EOFError:
+                return
+            except (FFmpegError, OSError) as error:
+                failed = StreamStalled if isinstance(error, ExitError) else ConnectionFailed
+                raise failed(self._explained(error)) from None
+            else:
+                return
+
+    def _opened(self) -> InputContainer:
+        options, address, began = self._options, self._address, time.monotonic()
+        if address.transport == "file" and not Path(address.url).is_file():
+            raise ConnectionFailed(f"{address.shown}: no such file")
+        target = f"file:{address.url}" if address.transport == "file" else address.url
+        try:
+            return av.open(
+                target,
+                mode="r",
+                format="video4linux2" if address.transport == "v4l2" else None,
+                options={"max_pixels": str(options.max_pixels)},
+                container_options=self._container_options(),
+                timeout=(options.connect_s, options.read_s),
+                metadata_errors="replace",
+            )
+        except (FFmpegError, OSError, ValueError) as error:
+            if time.monotonic() - began >= options.connect_s:  # some demuxers report an interrupt as bad data
+                raise ConnectionFailed(f"{address.shown}: {_SILENT}") from None
+            raise ConnectionFailed(self._explained(error)) from None
+
+    def _container_options(self) -> dict[str, str]:
+        transport, options = self._address.transport, self._options
+        made = {
+            "protocol_whitelist": _PROTOCOLS[transport],
+            "format_whitelist": _FORMATS[transport],
+            "analyzeduration": str(round(_PROBE_S * 1e6)),
+        }
+        if transport == "rtsp":
+            made["rtsp_transport"] = options.rtsp_transport
+        if self._address.url.startswith(("https:", "rtsps:", "rtmps:")):
+            made["tls_verify"] = "1" if options.verify_tls else "0"
+            authorities = ssl.get_default_verify_paths().cafile
+            if options.verify_tls and authorities:
+                made["ca_file"] = authorities
+        if transport != "file":
+            made["fflags"] = "nobuffer+discardcorrupt"
+        return made
+
+    def _explained(self, error: Exception) -> str:
+        """Why, without secrets. PyAV's own message holds the whole URL, so only the cause is taken."""
+        cause = getattr(error, "strerror", None) or type(error).__name__
+        if isinstance(error, ExitError):
+            cause = _SILENT
+        return f"{self._address.shown}: {self._address.redacted(str(cause))}"
+
+
+class _Pace:
+    """Holds frames back until their time has come, counted from the first."""
+
+    def __init__(self, left: threading.Event) -> None:
+        self._left = left
+        self._start: float | None = None
+
+    def wait_until(self, pts_s: float) -> bool:
+        """False when told to leave meanwhile."""
+        if self._start is None:
+            self._start = time.monotonic() - pts_s
+        wait = self._start + pts_s - time.monotonic()
+        return not (self._left.wait(wait) if wait > 0 else self._left.is_set())
