@@ -1,4 +1,4 @@
-"""The asl clips through the real pipeline: every face of each clip's longest track, and what was kept of it."""
+"""The asl clips through the real pipeline: every face of each clip's longest track, and what was kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def clip_videos(shared: Path, work: Path) -> tuple[Videos, dict[str, float]]:
     """The clips' faces, and how many frames the pipeline decoded and embedded of a clip, on average.
 
     All frames: every scored face of a run that detects on every frame. Kept: the shots of a run with the
-    default configuration. Both are made below `work` unless they lie there.
+    default configuration. Both are made anew below `work`.
     """
     table = list(csv.DictReader((shared / "videos" / "asl" / "people.csv").open(encoding="utf-8")))
     clips = [str(shared / "videos" / "asl" / f"{row['clip']}.mkv") for row in table]
@@ -61,14 +61,17 @@ def clip_videos(shared: Path, work: Path) -> tuple[Videos, dict[str, float]]:
 
 
 def _run(clips: list[str], out: Path, config: Config) -> list[Path]:
-    folders = output_folders(clips, out)
-    if not all((folder / "run.json").is_file() for folder in folders):
-        outcomes = run_sources(
-            clips, out, config, overwrite=True, stop=threading.Event(),
-            watch=lambda *_: None, on_result=lambda *_: None,
-        )  # fmt: skip
-        assert all(outcome.exit_code == 0 for outcome in outcomes)
-    return folders
+    outcomes = run_sources(
+        clips,
+        out,
+        config,
+        overwrite=True,
+        stop=threading.Event(),
+        watch=lambda *_: None,
+        on_result=lambda *_: None,
+    )
+    assert all(outcome.exit_code == 0 for outcome in outcomes)
+    return output_folders(clips, out)
 
 
 def _longest(folder: Path) -> int:

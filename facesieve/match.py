@@ -15,10 +15,11 @@ from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store
 from .enrolment import BATCH, Unused, enrol, pictures, shot_face
 from .matches import Matches, Probe
-from .stream.errors import ConfigError, ModelInvalid
+from .stream.errors import ConfigError
+from .stream.identity.embedding import ScorerEmbedder
 from .stream.identity.thresholds import VerificationTable
 from .stream.matching import Candidate, Enrolled, decide, template
-from .stream.ports import Embedder, QualityScorer
+from .stream.ports import Embedder
 from .stream.sinks.gallery import Gallery, Shown, read_gallery
 from .stream.types import F32, Crop
 
@@ -51,7 +52,7 @@ def match(
     least = _threshold(_model(embedder, config), fmr, threshold)
     with ExitStack() as stack:
         built = stack.enter_context(closing(build(config)))
-        embed: Embedder = StudentEmbedder(built.scorer)
+        embed: Embedder = ScorerEmbedder(built.scorer)
         if embedder != STUDENT:
             embed = stack.enter_context(closing(build_embedder(config, Path(embedder), pixels)))
         found = pictures(gallery, built.detector, config.detector.min_score)
@@ -61,28 +62,6 @@ def match(
     probes = tuple(_probes(results, lambda shots: _answer(shots, faces, enrolled, least, top)))
     given = None if threshold is not None else fmr or DEFAULT_FMR
     return Matches(embed.name, least, given, enrolment, enrolled.alike(least), probes, unused)
-
-
-class StudentEmbedder:
-    """A quality network's own embeddings as an Embedder."""
-
-    def __init__(self, scorer: QualityScorer) -> None:
-        self._scorer = scorer
-
-    @property
-    def name(self) -> str:
-        return self._scorer.name
-
-    def embed(self, crops: Sequence[Crop]) -> F32:
-        """See Embedder; ModelInvalid for a network without embeddings."""
-        rows = [quality.embedding for quality in self._scorer.score(crops)]
-        known = [row for row in rows if row is not None]
-        if len(known) < len(rows):
-            raise ModelInvalid(f"{self.name}: this network gives no embeddings: choose another embedder")
-        return np.stack(known) if known else np.zeros((0, 0), np.float32)
-
-    def close(self) -> None:
-        """The scorer belongs to whoever made it."""
 
 
 def _model(embedder: str, config: Config) -> Path:
