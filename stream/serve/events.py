@@ -1,0 +1,295 @@
+"""What the service tells the world: five kinds of event, version 1 (`facesieve schema` prints the schema)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from ..types import U8, BestShot, ShotRevision, TrackEnd, TrackResult
+from .camera import CameraStatus
+
+SCHEMA = "facesieve.event/1"
+Box = tuple[float, float, float, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Origin(_Record):
+    """Where and when; with a track's number it names the track for ever, as no two runs share a boot.
+
+    boot: random name of this run of the service. session: unbroken stretch of the camera's frames, from 1.
+    """
+
+    camera: str
+    boot: str
+    session: int = Field(ge=0)
+
+
+class Moment(_Record):
+    """One instant on all clocks, in seconds: the camera's own (PTS), ours mapped from it (Unix), and this
+    machine's monotonic clock when the event was made."""
+
+    pts_s: float
+    wall_s: float | None
+    monotonic_s: float
+
+
+class ShotFacts(_Record):
+    """A kept face. image, chip: names of the JPEG of the crop and of the aligned face among the event's
+    images, None where it has none."""
+
+    rank: int = Field(ge=1)
+    pts_s: float
+    wall_s: float | None
+    score: float
+    calibrated: float | None
+    model: str
+    enrol: bool
+    box: Box
+    eye_distance_px: float
+    detection_score: float
+    components: dict[str, float]
+    reason: str
+    image: str | None
+    chip: str | None
+
+
+class _Event(_Record):
+    """id: the same whenever this event is sent again."""
+
+    version: Literal["facesieve.event/1"] = Field(default=SCHEMA)
+    id: str
+    origin: Origin
+    at: Moment
+
+
+class TrackStarted(_Event):
+    """A face came into view."""
+
+    type: Literal["track_started"] = "track_started"
+    track: int
+    box: Box
+    detection_score: float
+
+
+class Shot(_Event):
+    """The best face of a track so far; a higher revision replaces a lower one."""
+
+    type: Literal["shot"] = "shot"
+    track: int
+    window: int
+    revision: int = Field(ge=1)
+    why: str
+    shot: ShotFacts
+
+
+class TrackEnded(_Event):
+    """The final shots of a track, or of a window of it; exactly one with final = true comes for each track
+    that started. end: lost, scene_cut, disconnected, shutdown, window, or crash (found after a restart)."""
+
+    type: Literal["track_ended"] = "track_ended"
+    track: int
+    window: int
+    final: bool
+    end: str
+    first_pts_s: float
+    last_pts_s: float
+    frames_seen: int
+    rejected: dict[str, int]
+    identity: int | None = None
+    shots: tuple[ShotFacts, ...]
+
+
+class IdentityUpdated(_Event):
+    """A person gained a track, or identities became one. merged_from: identities that are this one now."""
+
+    type: Literal["identity_updated"] = "identity_updated"
+    identity: int
+    tracks: int = Field(ge=1)
+    merged_from: tuple[int, ...] = ()
+
+
+class CameraState(_Event):
+    """A camera's state changed."""
+
+    type: Literal["camera_state"] = "camera_state"
+    state: str
+    reason: str
+    tries: int
+    degraded: bool
+
+
+Event = TrackStarted | Shot | TrackEnded | IdentityUpdated | CameraState
+_ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event and its pictures. images: name → JPEG."""
+
+    event: Event
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it must not be lost: the end of a track."""
+        return isinstance(self.event, TrackEnded)
+
+
+def parse_event(body: str | bytes) -> Event:
+    """An event out of its JSON. Raises pydantic.ValidationError."""
+    return _ANY.validate_json(body)
+
+
+def event_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of every event."""
+    schema = _ANY.json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+
+
+class Narrator:
+    """Turns what a pipeline tells about one session of one camera into messages.
+
+    jpeg_quality: of the crops, 1–100. chips: whether the aligned faces go along.
+    """
+
+    def __init__(
+        self, camera: str, boot: str, session: int, *, jpeg_quality: int = 90, chips: bool = False
+    ) -> None:
+        self._origin = Origin(camera=camera, boot=boot, session=session)
+        self._jpeg_quality, self._chips = jpeg_quality, chips
+
+    def started(self, track: int, box: Sequence[float], detection_score: float, at: Moment) -> Message:
+        """A track's first detection."""
+        return Message(
+            TrackStarted(
+                id=self._id(track, 0, "started"),
+                origin=self._origin,
+                at=at,
+                track=track,
+                box=_box(box),
+                detection_score=round(detection_score, 4),
+            )
+        )
+
+    def revised(self, revision: ShotRevision, at: Moment) -> Message:
+        """A shot told early."""
+        images: dict[str, bytes] = {}
+        event = Shot(
+            id=self._id(revision.track, revision.window, f"shot-{revision.revision}"),
+            origin=self._origin,
+            at=at,
+            track=revision.track,
+            window=revision.window,
+            revision=revision.revision,
+            why=str(revision.why),
+            shot=self._facts(revision.shot, images),
+        )
+        return Message(event, images)
+
+    def ended(self, result: TrackResult, at: Moment) -> Message:
+        """A track, or a window of one, is over."""
+        summary, images = result.summary, dict[str, bytes]()
+        final = summary.end is not TrackEnd.WINDOW
+        event = TrackEnded(
+            id=self._id(summary.track, summary.window, "ended" if final else "window"),
+            origin=self._origin,
+            at=at,
+            track=summary.track,
+            window=summary.window,
+            final=final,
+            end="disconnected" if summary.end is TrackEnd.END_OF_SOURCE else str(summary.end),
+            first_pts_s=round(summary.first_pts_s, 6),
+            last_pts_s=round(summary.last_pts_s, 6),
+            frames_seen=summary.frames_seen,
+            rejected={str(reason): count for reason, count in summary.rejected.items()},
+            identity=summary.identity,
+            shots=tuple(self._facts(shot, images) for shot in result.shots),
+        )
+        return Message(event, images)
+
+    def identified(
+        self, identity: int, tracks: int, merged_from: Sequence[int], key: str, at: Moment
+    ) -> Message:
+        """A person gained a track. key: what made it so, unique within the session."""
+        return Message(
+            IdentityUpdated(
+                id=f"{self._prefix()}/identity-{identity}/{key}",
+                origin=self._origin,
+                at=at,
+                identity=identity,
+                tracks=tracks,
+                merged_from=tuple(merged_from),
+            )
+        )
+
+    def _prefix(self) -> str:
+        return f"{self._origin.boot}/{self._origin.camera}/{self._origin.session}"
+
+    def _id(self, track: int, window: int, kind: str) -> str:
+        return f"{self._prefix()}/{track}/{window}/{kind}"
+
+    def _facts(self, shot: BestShot, images: dict[str, bytes]) -> ShotFacts:
+        crop, quality = shot.crop, shot.quality
+        image = chip = None
+        if crop.portrait is not None:
+            image = f"{shot.rank}.jpg"
+            images[image] = jpeg(crop.portrait, self._jpeg_quality)
+        if self._chips:
+            chip = f"{shot.rank}_chip.jpg"
+            images[chip] = jpeg(crop.chip, 95)
+        return ShotFacts(
+            rank=shot.rank,
+            pts_s=round(crop.pts_s, 6),
+            wall_s=None if crop.wall_s is None else round(crop.wall_s, 3),
+            score=float(f"{quality.score:.6g}"),
+            calibrated=None if quality.calibrated is None else round(quality.calibrated, 4),
+            model=quality.model,
+            enrol=shot.enrol,
+            box=_box(crop.box.tolist()),
+            eye_distance_px=round(crop.eye_distance_px, 2),
+            detection_score=round(crop.detection_score, 4),
+            components={name: round(value, 2) for name, value in sorted(quality.components.items())},
+            reason=shot.reason,
+            image=image,
+            chip=chip,
+        )
+
+
+def camera_state(
+    status: CameraStatus, boot: str, number: int, *, degraded: bool, monotonic_s: float
+) -> Message:
+    """A change of a camera's state. number: of the camera's changes in this run, from 1."""
+    return Message(
+        CameraState(
+            id=f"{boot}/{status.camera}/state-{number}",
+            origin=Origin(camera=status.camera, boot=boot, session=status.sessions),
+            at=Moment(pts_s=0.0, wall_s=round(status.since_s, 3), monotonic_s=round(monotonic_s, 6)),
+            state=str(status.state),
+            reason=status.reason,
+            tries=status.tries,
+            degraded=degraded,
+        )
+    )
+
+
+def jpeg(rgb: U8, quality: int) -> bytes:
+    """An RGB image as JPEG."""
+    done, data = cv2.imencode(
+        ".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise ValueError(f"expected an image that encodes as JPEG, got {rgb.shape} {rgb.dtype}")
+    return bytes(data)
+
+
+def _box(values: Sequence[float]) -> Box:
+    x0, y0, x1, y1 = (round(float(v), 2) for v in values)
+    return x0, y0, x1, y1
