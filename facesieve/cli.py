@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import models_cli, results_cli
+from . import identities_cli, models_cli, results_cli
 from ._version import __version__
 from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
@@ -35,6 +35,7 @@ models = typer.Typer(
     help="Weights: what there is, where it comes from, what it may be used for.", no_args_is_help=True
 )
 app.add_typer(models, name="models")
+app.add_typer(identities_cli.app, name="identities")
 
 Detectors = Literal["centerface", "yunet", "scrfd", "blazeface", "mediapipe"]
 Trackers = Literal["bytetrack", "ocsort"]
@@ -111,6 +112,14 @@ def run(
         typer.Option(help="student (default), analytical, an ONNX file, or a baseline as NAME:PATH."),
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="File (or postgresql:// URL) in which people are known from run to run."),
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help="Tells people apart: student (default), sface, or an ONNX recogniser."),
+    ] = None,
     every_frame: Annotated[bool, typer.Option("--every-frame", help="Detect on every frame.")] = False,
     licence: Annotated[
         models_cli.Licences | None,
@@ -136,6 +145,8 @@ def run(
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
     settings = _selecting(settings, diversity, emit)
+    people = {name: value for name, value in (("store", store), ("embedder", embedder)) if value is not None}
+    settings = settings.model_copy(update={"identity": settings.identity.model_copy(update=people)})
     asked = {"keep_candidates": keep_candidates, "boxes": boxes}
     kept = settings.output.model_copy(update={name: True for name, wanted in asked.items() if wanted})
     settings = settings.model_copy(update={"output": kept})

@@ -76,6 +76,7 @@ class Screen:
                 last_pts_s=summary.last_pts_s,
                 frames_seen=summary.frames_seen,
                 kept=summary.kept,
+                identity=summary.identity,
                 rejected={str(reason): count for reason, count in summary.rejected.items()},
                 failed=dict(summary.failed),
                 end=str(summary.end),
@@ -179,14 +180,19 @@ def _table(outcome: Outcome) -> Table:
     table = Table(box=None, pad_edge=False)
     for name, justify in (("track", "right"), ("from – to", "left"), ("seen", "right"), ("best", "right")):
         table.add_column(name, justify="right" if justify == "right" else "left")
+    known = any(row.summary.identity is not None for row in outcome.rows)
+    if known:
+        table.add_column("person", justify="right")
     table.add_column("file", overflow="fold")
     for row in sorted(outcome.rows, key=lambda row: (row.summary.track, row.summary.window)):
         summary = row.summary
+        person = "–" if summary.identity is None else str(summary.identity)
         table.add_row(
             f"{summary.track}-w{summary.window}" if summary.window else str(summary.track),
             f"{_clock(summary.first_pts_s)} – {_clock(summary.last_pts_s)}",
             str(summary.frames_seen),
             "–" if row.best is None else _quality(row.best),
+            *([person] if known else []),
             row.file or Text(_why_none(row.summary.rejected), style="dim"),
         )
     if not outcome.rows:

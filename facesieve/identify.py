@@ -19,6 +19,7 @@ from .stream.identity.embedding import shot_embeddings
 from .stream.identity.index import ExactIndex, GraphIndex
 from .stream.identity.linker import Appearance, Linker, Visit
 from .stream.identity.records import IDENTITIES, identity_records, write_identities
+from .stream.identity.retention import DAY_S, Retention, retain
 from .stream.identity.rows import ShotRow
 from .stream.identity.sql import SqlStore
 from .stream.identity.store import IdentityStore
@@ -98,10 +99,17 @@ class Identification(Closing):
         """The source has ended, or was left at until_s; identities.jsonl is written anew."""
         if self._linker is not None and self._visit is not None:
             self._linker.finish(self._visit, self._clock(), until_s=until_s)
-        write_identities(self._out, identity_records(self._store, self._visits, self._top_k))
+        lasting = self._config.store is not None
+        write_identities(self._out, identity_records(self._store, self._visits, self._top_k, lasting=lasting))
 
     def close(self) -> None:
-        self._store.close()
+        """Gives up what the retention limits say, and lets go of the store."""
+        limits = retention(self._config)
+        try:
+            if self._config.store is not None and not limits.keeps_all and self._visits:
+                retain(self._store, limits, self._clock(), actor("run"))
+        finally:
+            self._store.close()
 
     def _ready(self, dimension: int) -> tuple[Linker, Visit]:
         """The linker, and this source's visit: made with its first face, so a store knows no empty ones."""
@@ -123,8 +131,20 @@ class Identification(Closing):
         return self._linker, self._visit
 
 
+def retention(config: IdentityConfig) -> Retention:
+    """The configuration's limits."""
+    days = config.retention_days
+    return Retention(
+        max_age_s=None if days is None else days * DAY_S,
+        max_shots=config.retention_shots,
+        min_quality=config.retention_min_quality,
+    )
+
+
 def open_store(place: str | None) -> IdentityStore:
     """place: a file, a postgresql:// URL without a password, or None for memory."""
+    if place is not None:
+        check_store(place)
     if place is not None and place.startswith(POSTGRES):
         from .stream.identity.postgres import PostgresDatabase
 

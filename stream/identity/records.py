@@ -53,16 +53,21 @@ class IdentityRecord(Record):
     merged_from: tuple[int, ...]
     first_pts_s: float
     last_pts_s: float
+    store: str | None = None
 
 
-def identity_records(store: IdentityStore, visits: Sequence[Visit], top_k: int) -> list[IdentityRecord]:
-    """Everyone seen in these visits, by ascending id. top_k: shots each at most."""
+def identity_records(
+    store: IdentityStore, visits: Sequence[Visit], top_k: int, *, lasting: bool = False
+) -> list[IdentityRecord]:
+    """Everyone seen in these visits, by ascending id. top_k: shots each at most. lasting: the store outlives
+    the run, so it is named: only it may take people out of these results again."""
     people: dict[int, list[TrackRow]] = {}
     for visit in visits:
         for track in store.tracks(source=visit.source):
             if track.generation == visit.generation:
                 people.setdefault(track.identity, []).append(track)
-    return [_record(store, identity, people[identity], top_k) for identity in sorted(people)]
+    named = {"store": store.name} if lasting else {}
+    return [_record(store, identity, people[identity], top_k, named) for identity in sorted(people)]
 
 
 def write_identities(out: Path, records: Sequence[IdentityRecord]) -> None:
@@ -71,7 +76,9 @@ def write_identities(out: Path, records: Sequence[IdentityRecord]) -> None:
     write_whole(out / IDENTITIES, lines.encode())
 
 
-def _record(store: IdentityStore, identity: int, tracks: Sequence[TrackRow], top_k: int) -> IdentityRecord:
+def _record(
+    store: IdentityStore, identity: int, tracks: Sequence[TrackRow], top_k: int, named: dict[str, str]
+) -> IdentityRecord:
     shots = [(track, shot) for track in tracks for shot in store.shots(track.row)]
     shots.sort(key=lambda pair: (-pair[1].score, pair[0].row, pair[1].window, pair[1].rank))
     return IdentityRecord.model_validate(
@@ -83,6 +90,7 @@ def _record(store: IdentityStore, identity: int, tracks: Sequence[TrackRow], top
             "merged_from": tuple(store.merged_from(identity)),
             "first_pts_s": decimals(min(track.first_pts_s for track in tracks), 6),
             "last_pts_s": decimals(max(track.last_pts_s for track in tracks), 6),
+            **named,
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -33,6 +34,7 @@ class SqlStore(Closing):
         try:
             with database.transaction():
                 self._migrate()
+                self.name = str(dict(self._run("SELECT name, value FROM settings"))["name"])
         except BaseException:
             database.close()
             raise
@@ -322,6 +324,8 @@ class SqlStore(Closing):
                 "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (str(VERSION),),
             )
+        if found == 0:
+            self._run("INSERT INTO settings (name, value) VALUES ('name', ?)", (uuid.uuid4().hex,))
 
     def _put_shot(self, row: int, shot: ShotRow) -> None:
         number = self._next("shot")

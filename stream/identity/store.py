@@ -13,6 +13,10 @@ class IdentityStore(Protocol):
     """People, their tracks, shots and embeddings. One thread an instance; several processes may share what
     is behind it. Whatever changes something is called inside transaction()."""
 
+    @property
+    def name(self) -> str:
+        """Of the store itself, made with it: by it a folder of results says where its people are kept."""
+
     def bind(self, embedder: str, dimension: int) -> None:
         """Say whose embeddings come; ConfigError if the store holds another network's."""
 
