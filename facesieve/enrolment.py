@@ -14,7 +14,7 @@ import numpy as np
 from .score import cut, labelled_crops, prominence
 from .stream.decode.images import declared_size, natural_order
 from .stream.decode.sources import open_source, printable
-from .stream.errors import NoFrames, SourceError, SourceMissing
+from .stream.errors import NoFrames, SourceError, SourceMissing, SourceUnreadable
 from .stream.matching import Enrolled, template
 from .stream.ports import Detector, Embedder
 from .stream.sinks.gallery import IDENTITIES, Gallery, Shown, read_gallery
@@ -158,20 +158,25 @@ def read_chip(root: Path, name: str) -> U8 | str:
 
 
 def _people(folder: Path, detector: Detector, least: float) -> Iterator[Picture]:
+    try:
+        entries = sorted(folder.iterdir(), key=natural_order)
+    except OSError as error:
+        raise SourceUnreadable(f"{printable(folder)}: cannot be read: {error.strerror}") from error
     seen = False
-    for path in sorted(folder.iterdir(), key=natural_order):
+    for path in entries:
         if path.name.startswith("."):
             continue
         if not path.is_dir():
             yield Picture("", printable(path.name), "not in a person's folder")
             continue
-        seen, files = True, sorted((p for p in path.rglob("*") if p.is_file()), key=natural_order)
-        for file in files:
-            if not file.name.startswith("."):
-                shown = printable(file.relative_to(folder))
-                yield Picture(path.name, shown, _sole_face(file, detector, least))
-        if not files:
-            yield Picture(path.name, printable(path.name), "an empty folder")
+        seen, person = True, printable(path.name)
+        files = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        empty = True
+        for file in sorted(files, key=natural_order):
+            empty = False
+            yield Picture(person, printable(file.relative_to(folder)), _sole_face(file, detector, least))
+        if empty:
+            yield Picture(person, person, "an empty folder")
     if not seen:
         raise SourceMissing(
             f"{printable(folder)}: expected a folder for each person in it, or faces.csv, or {IDENTITIES}"
