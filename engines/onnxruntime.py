@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 from ..stream.ports import Closing
 from . import onnx_wire
+from .onnxruntime_providers import Cuda, Options, TensorRT
 from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
 
 _DTYPES: Mapping[str, type[np.generic]] = {
@@ -29,7 +30,7 @@ _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(bool)": np.bool_,
 }
 _ERRORS_ONLY = 3
-Provider = str | tuple[str, Mapping[str, str]]
+Provider = str | Cuda | TensorRT
 
 
 class OnnxRuntimeEngine(Closing):
@@ -37,9 +38,10 @@ class OnnxRuntimeEngine(Closing):
 
     model: an ONNX file, or its bytes. pixels: makes the input (n, h, w, 3) uint8, converted on the host, and
     frees the dimensions that it leaves free. threads: 0 for all cores. providers: execution providers, first
-    choice first, each a name or a name with its options.
+    choice first, each a name or one with its options.
 
-    Raises ModelInvalid for what is not a network, EngineUnavailable for a missing extra or provider.
+    Raises ModelInvalid for what is not a network, EngineUnavailable for a missing extra, or for a provider
+    that is not here or that does not start.
     """
 
     def __init__(
@@ -66,8 +68,11 @@ class OnnxRuntimeEngine(Closing):
         source: Path | bytes = model
         if pixels is not None:
             source = _with_free_shape(model, self.label, pixels)
-        self._session: Any = _open(ort, source, self.label, options, providers)
+        chosen = [_options(ort, source, self.label, provider) for provider in providers]
+        self._session: Any = _open(ort, source, self.label, options, chosen)
+        _started(self._session, chosen)
         self._pixels = pixels
+        self._held: list[Any] = []
         self._inputs = _signature(self._session.get_inputs(), self.label)
         self._outputs = _signature(self._session.get_outputs(), self.label)
         if pixels is not None:
@@ -83,28 +88,56 @@ class OnnxRuntimeEngine(Closing):
         return self._outputs
 
     def infer(self, feeds: Feeds) -> Mapping[str, npt.NDArray[Any]]:
-        """Run the network. Contiguous feeds are read in place, except uint8 pixels, which are normalised."""
+        """Run the network. Contiguous feeds are read in place, except uint8 pixels, which are normalised;
+        outputs are valid until the next call."""
         if self._session is None:
             raise EngineClosed(f"{self.label}: the engine was closed")
         check_feeds(feeds, self._inputs, self.label)
         if self._pixels is not None:
             feeds = {name: self._pixels.normalise(fed) for name, fed in feeds.items()}
+        # Bound by address: plain run() copies every output once more.
+        arrays = {name: np.ascontiguousarray(fed) for name, fed in feeds.items()}
+        binding = self._session.io_binding()
         try:
-            results = self._session.run(list(self._outputs), dict(feeds))
+            for name, array in arrays.items():
+                binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            for name in self._outputs:
+                binding.bind_output(name, "cpu")
+            self._session.run_with_iobinding(binding)
         except self._failures as failure:
             shapes = {name: fed.shape for name, fed in feeds.items()}
             raise ModelInvalid(f"{self.label}: cannot run on {shapes}: {failure}") from failure
-        return dict(zip(self._outputs, results, strict=True))
+        self._held = binding.get_outputs()
+        return {name: value.numpy() for name, value in zip(self._outputs, self._held, strict=True)}
 
     def close(self) -> None:
-        self._session = None
+        self._session, self._held = None, []
 
 
 def _require(providers: Sequence[Provider], present: Sequence[str]) -> None:
     for provider in providers:
-        name = provider if isinstance(provider, str) else provider[0]
+        name = provider if isinstance(provider, str) else provider.NAME
         if name not in present:
             raise EngineUnavailable(f"ONNX Runtime has no {name} here; it has {', '.join(present)}")
+
+
+def _options(ort: Any, source: Path | bytes, label: str, provider: Provider) -> Options:
+    match provider:
+        case Cuda():
+            return provider.options()
+        case TensorRT():
+            plain = _open(ort, source, label, ort.SessionOptions(), [("CPUExecutionProvider", {})])
+            return provider.options(_signature(plain.get_inputs(), label), label)
+        case _:
+            return provider, {}
+
+
+def _started(session: Any, providers: Sequence[Options]) -> None:
+    """ONNX Runtime itself goes on without a provider whose libraries or GPU are missing, after a warning."""
+    running = session.get_providers()
+    missing = [name for name, _ in providers if name not in running]
+    if missing:
+        raise EngineUnavailable(f"ONNX Runtime cannot start {', '.join(missing)} here; it runs {running}")
 
 
 def _with_free_shape(model: Path | bytes, label: str, pixels: PixelInput) -> bytes:
@@ -121,7 +154,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return (*named, state.NotImplemented, state.RuntimeException, state.EPFail, ValueError, RuntimeError)
 
 
-def _open(ort: Any, source: Path | bytes, label: str, options: Any, providers: Sequence[Provider]) -> Any:
+def _open(ort: Any, source: Path | bytes, label: str, options: Any, providers: Sequence[Options]) -> Any:
     try:
         session = ort.InferenceSession(
             source if isinstance(source, bytes) else str(source), options, providers=list(providers)

@@ -26,6 +26,7 @@ from openvino.preprocess import PrePostProcessor
 from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 from ..stream.ports import Closing
 from . import compiled_cache, onnx_wire
+from .openvino_requests import Shares, divisible
 from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -43,9 +44,10 @@ class OpenVinoEngine(Closing):
 
     model: a file, or the bytes of an ONNX model. sha256: its hash, where it is known already. pixels: makes
     the input (n, h, w, 3) uint8 and compiles the conversion into the graph. precision: of the arithmetic;
-    "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. specialise: compile
-    anew for each input shape (at most 16 are kept), which is faster to run; False compiles once for all
-    shapes. cache_dir: keeps compiled networks.
+    "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint: "throughput"
+    shares the rows of a batch out over streams that run at the same time, as many as the device finds best,
+    or `streams`; they share the threads. specialise: compile anew for each input shape (at most 16 are kept),
+    which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled networks.
 
     Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
     """
@@ -60,12 +62,13 @@ class OpenVinoEngine(Closing):
         precision: Precision = "auto",
         threads: int = 0,
         hint: Hint = "latency",
+        streams: int | None = None,
         specialise: bool = False,
         cache_dir: Path | None = None,
     ) -> None:
         self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
         self._device = _available(device)
-        self._config = _config(self._device, precision, threads, hint)
+        self._config = _config(self._device, precision, threads, hint, streams)
         self._cache_dir, self._specialise = cache_dir, specialise
         self._graph: Any = _read(model, self.label, pixels)
         self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
@@ -73,9 +76,13 @@ class OpenVinoEngine(Closing):
             (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._shares: Shares | None = None
         self._closed = False
         if not specialise:
-            self._requests[()] = self._compile(())
+            compiled = self._compiled(())
+            self._requests[()] = compiled.create_infer_request()
+            if hint == "throughput" and divisible(self._inputs, self._outputs):
+                self._shares = Shares(compiled, self._outputs)
 
     @property
     def inputs(self) -> Signature:
@@ -101,6 +108,8 @@ class OpenVinoEngine(Closing):
             raise EngineClosed(f"{self.label}: the engine was closed")
         check_feeds(feeds, self._inputs, self.label)
         arrays = [np.ascontiguousarray(feeds[name]) for name in self._inputs]
+        if self._shares is not None and len({len(a) for a in arrays}) == 1 and len(arrays[0]) > 1:
+            return self._shared(self._shares, arrays)
         request = self._request(tuple(a.shape for a in arrays))
         # The request keeps pointers into the feeds, so they live as long as the call.
         for i, array in enumerate(arrays):
@@ -108,14 +117,23 @@ class OpenVinoEngine(Closing):
         try:
             request.infer()
         except RuntimeError as failure:
-            shapes = {n: a.shape for n, a in zip(self._inputs, arrays, strict=True)}
-            raise ModelInvalid(f"{self.label}: cannot run on {shapes}: {_first_line(failure)}") from failure
+            raise self._refused(arrays, failure) from failure
         return {name: request.get_output_tensor(i).data for i, name in enumerate(self._outputs)}
 
     def close(self) -> None:
         self._closed = True
         self._requests.clear()
-        self._graph = None
+        self._graph = self._shares = None
+
+    def _shared(self, shares: Shares, arrays: list[npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+        try:
+            return dict(zip(self._outputs, shares.infer(arrays), strict=True))
+        except RuntimeError as failure:
+            raise self._refused(arrays, failure) from failure
+
+    def _refused(self, arrays: list[npt.NDArray[Any]], failure: RuntimeError) -> ModelInvalid:
+        shapes = {n: a.shape for n, a in zip(self._inputs, arrays, strict=True)}
+        return ModelInvalid(f"{self.label}: cannot run on {shapes}: {_first_line(failure)}")
 
     def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         key = shapes if self._specialise else ()
@@ -171,8 +189,12 @@ def _available(device: str) -> str:
     return device
 
 
-def _config(device: str, precision: Precision, threads: int, hint: Hint) -> dict[str, Any]:
+def _config(
+    device: str, precision: Precision, threads: int, hint: Hint, streams: int | None
+) -> dict[str, Any]:
     config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
+    if streams is not None:
+        config["NUM_STREAMS"] = streams
     if precision != "auto":
         able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         if precision.upper() not in able:

@@ -37,7 +37,9 @@ from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
 from .engines.onnx_wire import input_names
-from .engines.onnxruntime import OnnxRuntimeEngine
+from .engines.onnxruntime import OnnxRuntimeEngine, Provider
+from .engines.onnxruntime_providers import Cuda
+from .engines.onnxruntime_providers import TensorRT as ProviderTensorRT
 from .engines.openvino import OpenVinoEngine
 from .engines.signature import PixelInput
 from .engines.tensorrt import TensorRTEngine
@@ -277,6 +279,7 @@ class _Parts:
         """exact: where the device may choose, compute in fp32: bfloat16 may tie scores that differ."""
         match self._config.engine:
             case OpenVinoConfig() as openvino:
+                frames = pixels is not None and pixels.height is None
                 return OpenVinoEngine(
                     path,
                     sha256=self._hashes.get(path),
@@ -284,7 +287,10 @@ class _Parts:
                     device=openvino.device,
                     precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,
                     threads=openvino.threads,
-                    specialise=pixels is not None and pixels.height is None,
+                    # Frames come one at a time: streams would only take threads from each.
+                    hint="latency" if frames else openvino.hint,
+                    streams=None if frames else openvino.streams,
+                    specialise=frames,
                     cache_dir=cache_folder() / "compiled" if openvino.cache else None,
                 )
             case OnnxRuntimeConfig() as onnxruntime:
@@ -292,7 +298,12 @@ class _Parts:
                     raise ConfigError(
                         f"{path}: the onnxruntime engine cannot read TensorFlow Lite; use openvino"
                     )
-                return OnnxRuntimeEngine(path, pixels=pixels, threads=onnxruntime.threads)
+                return OnnxRuntimeEngine(
+                    path,
+                    pixels=pixels,
+                    threads=onnxruntime.threads,
+                    providers=_providers(onnxruntime, path, pixels),
+                )
             case TensorRTConfig() as tensorrt:
                 if path.suffix == ".tflite":
                     raise ConfigError(
@@ -328,18 +339,33 @@ def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThres
     return None
 
 
+def _providers(config: OnnxRuntimeConfig, path: Path, pixels: PixelInput | None) -> tuple[Provider, ...]:
+    cpu = "CPUExecutionProvider"
+    gpu = Cuda(config.device, tf32=config.tf32)
+    match config.provider:
+        case "cpu":
+            return (cpu,)
+        case "cuda":
+            return (gpu, cpu)
+        case "tensorrt":
+            profile = _profile(path, pixels, Profile(1, min(8, config.max_batch), config.max_batch), (2, 3))
+            return (ProviderTensorRT(cache_folder() / "compiled", config.device, profile), gpu, cpu)
+
+
+def _profile(path: Path, pixels: PixelInput | None, chips: Profile, axes: tuple[int, int]) -> Profile:
+    """chips for a network of chips; one frame of any size a detector may be given on those axes."""
+    if pixels is None or pixels.height is not None:
+        return chips
+    name = input_names(path.read_bytes())[0]
+    sides = FaceSized.SIDES_PX
+    return Profile(1, 1, 1, tuple(FreeSize(name, axis, STRIDE, sides[0], sides[1]) for axis in axes))
+
+
 def _plan_options(config: TensorRTConfig, path: Path, pixels: PixelInput | None) -> PlanOptions:
-    """A profile for batches of chips, or for one frame of any size a detector may be given."""
-    if pixels is not None and pixels.height is None:
-        name = input_names(path.read_bytes())[0]
-        sides = FaceSized.SIDES_PX
-        free = tuple(FreeSize(name, axis, STRIDE, sides[0], sides[1]) for axis in (1, 2))
-        profile = Profile(1, 1, 1, free)
-    else:
-        profile = Profile(config.min_batch, config.opt_batch, config.max_batch)
+    chips = Profile(config.min_batch, config.opt_batch, config.max_batch)
     return PlanOptions(
         precision=config.precision,
-        profile=profile,
+        profile=_profile(path, pixels, chips, (1, 2)),
         optimisation_level=config.optimisation_level,
         workspace_bytes=None if config.workspace_mb is None else config.workspace_mb * 2**20,
         tf32=config.tf32,

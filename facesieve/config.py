@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.policy import Diversity, Emit
@@ -121,20 +121,40 @@ ScorerConfig = Annotated[AnalyticalConfig | StudentConfig | BaselineConfig, Fiel
 class OpenVinoConfig(Table):
     """threads: of each network, 0 = one a core. With 1 a film is done soonest: the decoder has work for the
     other cores, and handing a small network's layers around costs a third of its time. More shorten the wait
-    for one frame. precision: auto is bfloat16 where the CPU has it, but fp32 for a scorer of one's own,
-    whose ranking in bfloat16 nobody has checked. cache: keep compiled networks on disk, so that the next
-    start is quick."""
+    for one frame. hint: "latency" scores a batch with all threads; "throughput" shares its rows out over
+    streams that run at the same time (as many as the device finds best, or `streams`), each with its part of
+    the threads, so it needs several; detectors see one frame at a time and keep to latency. precision: auto
+    is bfloat16 where the CPU has it, but fp32 for a scorer of one's own, whose ranking in bfloat16 nobody has
+    checked. cache: keep compiled networks on disk, so that the next start is quick."""
 
     kind: Literal["openvino"] = "openvino"
     device: str = "CPU"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int = Field(1, ge=0, le=256)
+    hint: Literal["latency", "throughput"] = "latency"
+    streams: int | None = Field(None, ge=1, le=256)
     cache: bool = True
+
+    @model_validator(mode="after")
+    def _streams_have_threads(self) -> Self:
+        if self.streams is not None and self.hint != "throughput":
+            raise ValueError('streams are for hint = "throughput"')
+        if self.streams is not None and 0 < self.threads < self.streams:
+            raise ValueError(f"{self.streams} streams need threads = 0 or as many, not {self.threads}")
+        return self
 
 
 class OnnxRuntimeConfig(Table):
+    """provider: where the graph runs; cuda and tensorrt need onnxruntime-gpu and have not been run on a GPU
+    yet. device: index of the GPU. tf32: let float32 products on it lose 13 of their 23 bits. max_batch: the
+    most faces that TensorRT is to be ready for in one call."""
+
     kind: Literal["onnxruntime"] = "onnxruntime"
     threads: int = Field(0, ge=0, le=256)
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    device: int = Field(0, ge=0)
+    tf32: bool = False
+    max_batch: int = Field(32, ge=1)
 
 
 class TensorRTConfig(Table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +12,17 @@ from .align import align
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
 from .observed import Observed
-from .ports import Assessor, BoxSink, CandidateSink, Detector, FrameSource, QualityScorer, Selector, Tracker
+from .ports import (
+    Assessor,
+    BoxSink,
+    CandidateSink,
+    Detector,
+    FrameSource,
+    QualityScorer,
+    ScoreBound,
+    Selector,
+    Tracker,
+)
 from .progress import Progress, timed
 from .telling import Telling
 from .types import (
@@ -27,13 +38,11 @@ from .types import (
     TrackResult,
 )
 
-__all__ = ["Bound", "Gate", "Pipeline", "Progress"]
+__all__ = ["Gate", "Pipeline", "Progress"]
 
 Item = TypeVar("Item")
 Gate = Callable[[Detections, int, int], Sequence[Refusal | None]]
 """The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
-Bound = Callable[[Sequence[Crop]], Sequence[float]]
-"""Crops → for each, a score that the scorer's is not above."""
 
 
 class Pipeline:
@@ -45,8 +54,10 @@ class Pipeline:
     tracks at a cut.
     margin: of the kept portrait around the box; None keeps chips only.
     assessor: measures the components of the shots when their track ends, and before that only of candidates
-    that the selector decides about by their components. bound: lets the selector pass over crops that could
-    change no shot, so that they are not scored; with a bound that holds, the shots are the same as without.
+    that the selector decides about by their components. new_bound: bounds the scores of a source's crops, so
+    that those that could change no shot are not scored; with bounds that hold, the shots are the same as
+    without. ahead: decode and detect in threads of their own, ahead of the rest, so that a film is done
+    soonest; without, all is done in the caller's thread and no frame waits, as live sources want it.
     """
 
     def __init__(
@@ -61,7 +72,8 @@ class Pipeline:
         scene_cuts: bool = True,
         margin: float | None = 0.4,
         assessor: Assessor | None = None,
-        bound: Bound | None = None,
+        new_bound: Callable[[], ScoreBound] | None = None,
+        ahead: bool = True,
     ) -> None:
         self._detector = detector
         self._new_tracker = new_tracker
@@ -72,7 +84,8 @@ class Pipeline:
         self._scene_cuts = scene_cuts
         self._margin = margin
         self._assessor = assessor
-        self._bound = bound
+        self._new_bound = new_bound
+        self._ahead = ahead
 
     def run(
         self,
@@ -98,11 +111,12 @@ class Pipeline:
         tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
         if candidates is not None:
             selector = Observed(selector, candidates)
+        bound = self._new_bound() if self._new_bound is not None else None
         why = TrackEnd.END_OF_SOURCE
         try:
             with (
-                Prefetch(cadence.due(source), stop) as frames,
-                Prefetch(self._looks(frames, source.stills, progress), stop, depth=1) as looks,
+                self._before(cadence.due(source), stop, 3) as frames,
+                self._before(self._looks(frames, source.stills, progress), stop, 1) as looks,
             ):
                 for look in _awaited(looks, "wait", progress):
                     if stop():
@@ -112,7 +126,7 @@ class Pipeline:
                     progress.size = frame.picture.width, frame.picture.height
                     if look.apart:
                         yield from tell.ends(selector, tracker.finish(), TrackEnd.SCENE_CUT)
-                    ended = self._step(look, tracker, selector, progress, boxes)
+                    ended = self._step(look, tracker, selector, bound, progress, boxes)
                     yield from tell.advance(selector, frame.pts_s)
                     yield from tell.ends(selector, ended, TrackEnd.LOST)
         except Exception:
@@ -127,6 +141,11 @@ class Pipeline:
             progress.frames = cadence.frames
         yield from tell.ends(selector, tracker.finish(), why)
 
+    def _before(
+        self, items: Iterator[Item], stop: Callable[[], bool], depth: int
+    ) -> AbstractContextManager[Iterator[Item]]:
+        return Prefetch(items, stop, depth) if self._ahead else nullcontext(items)
+
     def _looks(self, frames: Iterator[Counted], stills: bool, progress: Progress) -> Iterator[_Look]:
         """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest."""
         cuts = SceneCuts() if self._scene_cuts and not stills else None
@@ -139,7 +158,13 @@ class Pipeline:
             yield _Look(frame, counted.frames, apart, found)
 
     def _step(
-        self, look: _Look, tracker: Tracker, selector: Selector, progress: Progress, boxes: BoxSink | None
+        self,
+        look: _Look,
+        tracker: Tracker,
+        selector: Selector,
+        bound: ScoreBound | None,
+        progress: Progress,
+        boxes: BoxSink | None,
     ) -> Sequence[int]:
         """One frame, up to what the selector makes of it; the tracks that ended with it."""
         frame, found = look.frame, look.found
@@ -149,12 +174,14 @@ class Pipeline:
             boxes.offer(frame, found, tracking)
         with timed(progress, "align"):
             crops = self._crops(frame, found, tracking, selector)
-        if self._bound is not None and crops:
+        if bound is not None and crops:
             with timed(progress, "bound"):
-                bounds = self._bound(crops)
-                crops = [c for c, bound in zip(crops, bounds, strict=True) if selector.wants(c, bound)]
+                most = bound.bounds(crops)
+                crops = [c for c, score in zip(crops, most, strict=True) if selector.wants(c, score)]
         with timed(progress, "score"):
             qualities = self._scorer.score(crops)
+        if bound is not None:
+            bound.learn(crops, qualities)
         with timed(progress, "select"):
             qualities = self._judged(crops, qualities, selector, progress)
             for crop, quality in zip(crops, qualities, strict=True):

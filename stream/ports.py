@@ -128,6 +128,16 @@ class Assessor(Protocol):
     def close(self) -> None: ...
 
 
+class ScoreBound(Protocol):
+    """Bounds the scores of one source's crops before they are computed, so that hopeless ones need not be."""
+
+    def bounds(self, crops: Sequence[Crop]) -> Sequence[float]:
+        """For each crop a raw score that the scorer's is seldom, or never, above; one crop a track."""
+
+    def learn(self, crops: Sequence[Crop], qualities: Sequence[Quality]) -> None:
+        """What the scorer said of some of the crops that were bounded last."""
+
+
 class Embedder(Protocol):
     """Turns crops into directions that are near for one person, in batches."""
 
@@ -227,6 +237,7 @@ __all__ = [
     "Order",
     "Picture",
     "QualityScorer",
+    "ScoreBound",
     "Selector",
     "Sink",
     "Tracker",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -16,7 +17,15 @@ from facesieve.engines.zoo.fetch import digest
 from facesieve.engines.zoo.manifest import Model
 from facesieve.engines.zoo.store import Store
 from facesieve.notices import fetching
-from facesieve.stream.errors import ConfigError, FacesieveError, LicenceRefused, WeightsUnavailable
+from facesieve.stream.errors import (
+    ConfigError,
+    EngineUnavailable,
+    FacesieveError,
+    LicenceRefused,
+    WeightsUnavailable,
+)
+from facesieve.stream.geometry import ARCFACE_POINTS
+from facesieve.stream.types import Crop
 
 app = typer.Typer()
 app.command()(models_cli.list_models)
@@ -121,6 +130,45 @@ def test_a_first_start_says_what_it_compiles_and_the_second_does_not(
     assert "facesieve-t.onnx in " in said[0]
     assert "the next start loads it" in said[0]
     assert said[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ({"streams": 2}, 'streams are for hint = "throughput"'),
+        ({"streams": 3, "hint": "throughput", "threads": 2}, "3 streams need threads = 0 or as many"),
+        ({"kind": "onnxruntime", "provider": "metal"}, "'cpu', 'cuda' or 'tensorrt'"),
+    ],
+)
+def test_engine_settings_that_contradict(engine: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"engine": engine}, "test")
+
+
+def test_throughput_scores_the_same(cache: Path, shared: Path) -> None:
+    del cache
+    chips = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), dtype=np.uint8)
+    crops = [Crop.of_chip(chip, ARCFACE_POINTS) for chip in chips]
+    yunet = {"paths": {"yunet": shared / "models/yunet_n_dynamic.onnx"}}
+    scores = []
+    for hint in ("latency", "throughput"):
+        engine = {"hint": hint, "threads": 2, "precision": "fp32"}
+        built = build(
+            parse_config({"detector": {"kind": "yunet"}, "models": yunet, "engine": engine}, "test")
+        )
+        scores.append([quality.score for quality in built.scorer.score(crops)])
+        built.close()
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_here(cache: Path, shared: Path, provider: str) -> None:
+    del cache
+    yunet = {"paths": {"yunet": shared / "models/yunet_n_dynamic.onnx"}}
+    engine = {"kind": "onnxruntime", "provider": provider}
+    config = parse_config({"detector": {"kind": "yunet"}, "models": yunet, "engine": engine}, "test")
+    with pytest.raises(EngineUnavailable, match=r"has no (CUDA|Tensorrt)ExecutionProvider here; it has"):
+        build(config)
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

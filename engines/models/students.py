@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,14 @@ class Calibration:
 
     def __call__(self, raw: float) -> float:
         return float(np.interp(raw, self.raw, self.probability))
+
+    def least_raw(self, probability: float) -> float:
+        """The least raw score that is mapped to so much or more; −inf where all are, inf where none is."""
+        reached = bisect.bisect_left(self.probability, probability)
+        if reached in (0, len(self.raw)):
+            return math.inf if reached else -math.inf
+        knots = slice(reached - 1, reached + 1)
+        return float(np.interp(probability, self.probability[knots], self.raw[knots]))
 
     @staticmethod
     def beside(model: Path) -> Calibration | None:
@@ -92,7 +102,7 @@ class OnnxScorer(Closing):
     def __init__(
         self, engine: Engine, *, name: str, max_batch: int = 32, calibration: Calibration | None = None
     ) -> None:
-        self._engine, self.name, self._calibration = engine, name, calibration
+        self._engine, self.name, self.calibration = engine, name, calibration
         self._image = _image_input(engine.inputs, name)
         shape, dtype = engine.inputs[self._image]
         self._as_uint8 = dtype == np.uint8
@@ -129,7 +139,7 @@ class OnnxScorer(Closing):
             Quality(
                 float(score),
                 self.name,
-                calibrated=None if self._calibration is None else self._calibration(float(score)),
+                calibrated=None if self.calibration is None else self.calibration(float(score)),
                 embedding=None if embeddings is None else embeddings[i],
             )
             for i, score in enumerate(raw)

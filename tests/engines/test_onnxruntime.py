@@ -11,9 +11,11 @@ import pytest
 
 from facesieve.engines.models.centerface import CenterFace
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
+from facesieve.engines.onnxruntime_providers import Cuda, TensorRT
 from facesieve.engines.openvino import OpenVinoEngine
 from facesieve.engines.signature import PixelInput
-from facesieve.stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
+from facesieve.engines.tensorrt_plans import FreeSize, Profile
+from facesieve.stream.errors import ConfigError, EngineClosed, EngineUnavailable, ModelInvalid
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -36,7 +38,7 @@ def test_missing_extra(affine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors(affine: bytes, tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="no CUDAExecutionProvider here; it has"):
-        OnnxRuntimeEngine(affine, providers=["CUDAExecutionProvider"])
+        OnnxRuntimeEngine(affine, providers=[Cuda()])
     with pytest.raises(ModelInvalid, match="no such file"):
         OnnxRuntimeEngine(tmp_path / "none.onnx")
     with pytest.raises(ModelInvalid, match="not a"):
@@ -48,6 +50,60 @@ def test_errors(affine: bytes, tmp_path: Path) -> None:
     engine.close()
     with pytest.raises(EngineClosed):
         engine.infer({"x": X})
+
+
+def test_outputs_are_views_of_what_the_runtime_wrote(affine: bytes) -> None:
+    with OnnxRuntimeEngine(affine) as engine:
+        first = engine.infer({"x": X})["y"]
+        assert first.ctypes.data == engine._held[0].data_ptr()
+        np.testing.assert_array_equal(engine.infer({"x": X[:1]})["y"], 2 * X[:1] + 1)
+        turned = np.asfortranarray(X)
+        np.testing.assert_array_equal(engine.infer({"x": turned})["y"], 2 * X + 1)
+
+
+def test_a_provider_that_does_not_start_is_an_error(affine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime would warn and go on with the CPU."""
+    import onnxruntime as ort
+
+    class Fallen:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", Fallen)
+    with pytest.raises(EngineUnavailable, match=r"cannot start CUDAExecutionProvider here; it runs \['CPU"):
+        OnnxRuntimeEngine(affine, providers=[Cuda()])
+
+
+def test_providers_of_a_gpu(tmp_path: Path) -> None:
+    name, options = Cuda(device=1, memory_bytes=1 << 30, tf32=True).options()
+    assert (name, options["device_id"], options["gpu_mem_limit"], options["use_tf32"]) == (
+        "CUDAExecutionProvider",
+        "1",
+        "1073741824",
+        "1",
+    )
+    assert all(isinstance(value, str) for value in options.values())
+    inputs = {
+        "chips": ((None, 112, 112, 3), np.dtype(np.uint8)),
+        "eye_distance_px": ((None,), np.dtype(np.float32)),
+    }
+    provider = TensorRT(tmp_path, profile=Profile(1, 8, 32), workspace_bytes=1 << 20)
+    name, options = provider.options(inputs, "m")
+    assert name == "TensorrtExecutionProvider"
+    assert options["trt_profile_min_shapes"] == "chips:1x112x112x3,eye_distance_px:1"
+    assert options["trt_profile_opt_shapes"] == "chips:8x112x112x3,eye_distance_px:8"
+    assert options["trt_profile_max_shapes"] == "chips:32x112x112x3,eye_distance_px:32"
+    assert (options["trt_engine_cache_path"], options["trt_engine_cache_enable"]) == (str(tmp_path), "1")
+    free = {"x": ((1, 3, None, None), np.dtype(np.float32))}
+    with pytest.raises(ConfigError, match=r"axes \[2, 3\] of input 'x' are free"):
+        provider.options(free, "m")
+    sizes = tuple(FreeSize("x", axis, 64, 320, 640) for axis in (2, 3))
+    _, options = TensorRT(tmp_path, profile=Profile(1, 1, 1, sizes)).options(free, "m")
+    assert options["trt_profile_max_shapes"] == "x:1x3x640x640"
 
 
 def test_pixels_free_a_fixed_graph(mean_colour: bytes) -> None:

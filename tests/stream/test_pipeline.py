@@ -192,3 +192,37 @@ def test_leaving_early_stops_the_decoder() -> None:
     after = len(decoded)
     assert after < 100
     assert len(decoded) == after
+
+
+class _Exact:
+    """Bounds equal to by_time's scores; learnt: what it was told."""
+
+    def __init__(self) -> None:
+        self.learnt: list[float] = []
+
+    def bounds(self, crops: Sequence[Crop]) -> list[float]:
+        return [-crop.pts_s for crop in crops]
+
+    def learn(self, crops: Sequence[Crop], qualities: Sequence[Quality]) -> None:
+        assert len(crops) == len(qualities)
+        self.learnt += [quality.score for quality in qualities]
+
+
+def test_hopeless_crops_are_not_scored_and_a_source_has_its_own_bound() -> None:
+    bounds: list[_Exact] = []
+
+    def new_bound() -> _Exact:
+        bounds.append(_Exact())
+        return bounds[-1]
+
+    worse = ScriptedScorer(lambda crop: Quality(score=-crop.pts_s, model="clock"))
+    found = [face(50 + n, 60) for n in range(12)]
+    (everything,) = pipeline(found, scorer=worse).run(film(12))
+    progress = Progress()
+    (frugal,) = pipeline(found, scorer=worse, new_bound=new_bound).run(film(12), progress=progress)
+    assert [s.crop.pts_s for s in frugal.shots] == [s.crop.pts_s for s in everything.shots]
+    assert progress.scored == frugal.summary.frames_scored == 3
+    assert frugal.summary.rejected == {Rejection.OUTSCORED: 9}
+    assert bounds[0].learnt == [0.0, -0.1, -0.2]
+    list(pipeline(found, scorer=worse, new_bound=new_bound).run(film(12)))
+    assert len(bounds) == 2
