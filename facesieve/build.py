@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from .config import (
     YuNetConfig,
 )
 from .engines.models.blazeface import BlazeFace
+from .engines.models.bounds import BoundFacts, ScoreEstimator
 from .engines.models.centerface import CenterFace
 from .engines.models.facemesh import FaceMesh
 from .engines.models.letterbox import STRIDE, FaceSized
@@ -48,13 +51,14 @@ from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store, cache_folder
 from .identify import Linking
 from .stream.analytical import AnalyticalScorer
+from .stream.bound import TrackBound
 from .stream.errors import ConfigError, WeightsUnavailable
 from .stream.gate import gate
 from .stream.identity.embedding import ScorerEmbedder
 from .stream.identity.thresholds import LinkThresholds, VerificationTable
 from .stream.pipeline import Pipeline
 from .stream.policy import SelectionPolicy
-from .stream.ports import Detector, Embedder, Engine, QualityScorer, Tracker
+from .stream.ports import Detector, Embedder, Engine, QualityScorer, ScoreBound, Tracker
 from .stream.selection import TopKSelector
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
@@ -97,6 +101,9 @@ def build(config: Config, store: Store | None = None) -> Built:
         parts.check_licences()
         policy = _policy(config)
         detector, scorer = parts.detector(), parts.scorer()
+        new_bound = parts.new_bound(scorer)
+        if new_bound is not None:
+            policy = _in_raw_scores(policy, scorer)
         pipeline = Pipeline(
             detector=detector,
             new_tracker=lambda: _tracker(config),
@@ -106,6 +113,7 @@ def build(config: Config, store: Store | None = None) -> Built:
             hz=config.detector.hz,
             scene_cuts=config.tracker.scene_cuts,
             margin=config.output.margin,
+            new_bound=new_bound,
         )
         linking = parts.linking(scorer)
         return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close, linking)
@@ -222,6 +230,21 @@ class _Parts:
                 )
                 self._stack.callback(made.close)
                 return made
+
+    def new_bound(self, scorer: QualityScorer) -> Callable[[], ScoreBound] | None:
+        """What bounds the scorer's scores; None where nothing does, or all faces are to be scored."""
+        config, path = self._config, self._scorer_path
+        if not config.selection.skip_hopeless or config.output.keep_candidates:
+            return None
+        if path is None or not isinstance(scorer, OnnxScorer) or isinstance(config.engine, TensorRTConfig):
+            return None
+        facts = BoundFacts.beside(path, self._hashes[path])
+        if facts is None:
+            return None
+        self.models.append(ModelFacts(facts.weights.stem, "bound", facts.sha256, None))
+        estimator = ScoreEstimator(self._engine(facts.weights, None))
+        self._stack.callback(estimator.close)
+        return functools.partial(TrackBound, estimator, facts.margin)
 
     def linking(self, scorer: QualityScorer) -> Linking | None:
         """By what tracks are joined; None where identity is off, or nobody asked and something is missing."""
@@ -389,6 +412,17 @@ def _tracker(config: Config) -> Tracker:
             return OCSort(
                 high_score=least, new_score=least, lost_s=observed.lost_s, min_hits=observed.min_hits
             )
+
+
+def _in_raw_scores(policy: SelectionPolicy, scorer: QualityScorer) -> SelectionPolicy:
+    """The same policy, with min_quality said in the scorer's units too, as its bounds are."""
+    calibration = scorer.calibration if isinstance(scorer, OnnxScorer) else None
+    if calibration is None or policy.min_quality is None:
+        return policy
+    least = calibration.least_raw(policy.min_quality)
+    if policy.min_score is not None:
+        least = max(least, policy.min_score)
+    return dataclasses.replace(policy, min_score=least) if math.isfinite(least) else policy
 
 
 def _policy(whole: Config) -> SelectionPolicy:

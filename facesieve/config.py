@@ -192,7 +192,9 @@ class SelectionConfig(Table):
     whatever the scorer. max_occlusion: covered share of the face. min_score: of the scorer in use.
     min_quality, enrol_min_quality, quick_threshold: calibrated; a shot that reaches enrol_min_quality is
     marked. min_hits: detections a track needs. min_gap_ms: least time between two kept shots. max_track_ms:
-    a track that goes on for longer is cut into windows with shots of their own; None = never.
+    a track that goes on for longer is cut into windows with shots of their own; None = never. skip_hopeless:
+    don't score faces that most likely would not become shots (the shipped student only; not on TensorRT, nor
+    when output.keep_candidates wants all scores).
 
     diversity: what shots of a track should differ in; diversity_weight: the calibrated quality that being
     wholly different is worth. emit: quality = shots are told when their track ends; timeliness = one also
@@ -215,6 +217,7 @@ class SelectionConfig(Table):
     min_track_ms: float = Field(0, ge=0)
     max_track_ms: float | None = Field(None, ge=1, le=1e12)
     min_gap_ms: float = Field(500, ge=0, le=1e12)
+    skip_hopeless: bool = True
     diversity: Diversity = "none"
     diversity_weight: Ratio = 0.2
     emit: Emit = "quality"
