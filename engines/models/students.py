@@ -25,9 +25,11 @@ _HASH_DIGITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Piecewise linear map from a model's raw score to [0, 1]; flat beyond its ends.
+    """Piecewise linear map from a model's raw score to [0, 1]; beyond its ends it nears 0 and 1.
 
-    raw: rising. probability: not falling, in [0, 1]. Both of one length, two or more.
+    raw: rising. probability: not falling, in [0, 1]. Both of one length, two or more. The tails rise as those
+    of the fit do, so two faces beyond the last knot still differ; ends of exactly 0 or 1 leave no room and
+    stay flat.
     """
 
     raw: tuple[float, ...]
@@ -45,13 +47,25 @@ class Calibration:
             raise ModelInvalid(f"expected probabilities in [0, 1], got {probability[0]} to {probability[-1]}")
 
     def __call__(self, raw: float) -> float:
+        """Below the first knot p₀·exp(s − r₀), above the last likewise toward 1."""
+        if raw < self.raw[0]:
+            return self.probability[0] * math.exp(raw - self.raw[0])
+        if raw > self.raw[-1]:
+            return 1.0 - (1.0 - self.probability[-1]) * math.exp(self.raw[-1] - raw)
         return float(np.interp(raw, self.raw, self.probability))
 
     def least_raw(self, probability: float) -> float:
         """The least raw score that is mapped to so much or more; −inf where all are, inf where none is."""
+        first, last = self.probability[0], self.probability[-1]
+        if probability <= 0.0 or first >= 1.0:
+            return -math.inf
+        if probability < first:
+            return self.raw[0] + math.log(probability / first)
+        if probability > last:
+            return math.inf if probability >= 1.0 else self.raw[-1] - math.log((1 - probability) / (1 - last))
         reached = bisect.bisect_left(self.probability, probability)
-        if reached in (0, len(self.raw)):
-            return math.inf if reached else -math.inf
+        if reached == 0:
+            return self.raw[0]
         knots = slice(reached - 1, reached + 1)
         return float(np.interp(probability, self.probability[knots], self.raw[knots]))
 

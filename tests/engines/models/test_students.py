@@ -13,6 +13,7 @@ from facesieve.engines.models.students import Calibration, OnnxScorer, scorer_na
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.openvino import OpenVinoEngine
 from facesieve.engines.signature import PixelInput
+from facesieve.fiqa.calibration import Calibration as Fitted
 from facesieve.stream.errors import EngineClosed, ModelInvalid
 from facesieve.stream.ports import Engine
 from facesieve.stream.types import Crop
@@ -133,6 +134,30 @@ def test_calibration_beside_the_model(student: Callable[..., bytes], tmp_path: P
     with OnnxScorer(OpenVinoEngine(student()), name="s", calibration=calibration) as scorer:
         for q in scorer.score(CROPS):
             assert q.calibrated == pytest.approx(calibration(q.score))
+
+
+def test_calibration_keeps_order_beyond_its_knots() -> None:
+    calibration = Calibration((0.0, 2.0), (0.2, 0.8))
+    scores = [-3.0, -1.0, 0.0, 1.0, 2.0, 2.5, 6.0]
+    probabilities = [calibration(score) for score in scores]
+    assert all(0 < p < 1 for p in probabilities)
+    assert probabilities == sorted(set(probabilities))
+    assert calibration(-1.0) == pytest.approx(0.2 * np.exp(-1))
+    assert calibration(3.0) == pytest.approx(1 - 0.2 * np.exp(-1))
+    assert [calibration.least_raw(p) for p in probabilities] == pytest.approx(scores)
+
+
+def test_least_raw_where_all_or_none_reach() -> None:
+    calibration = Calibration((0.0, 2.0), (0.2, 0.8))
+    assert calibration.least_raw(0.0) == -np.inf
+    assert calibration.least_raw(1.0) == np.inf
+
+
+def test_calibration_tails_are_those_of_the_fit() -> None:
+    fitted = Fitted((0.0, 1.0, 2.0), (0.2, 0.5, 0.8))
+    scores = np.linspace(-4, 6, 41)
+    served = Calibration(fitted.raw, fitted.probability)
+    assert [served(float(score)) for score in scores] == pytest.approx(fitted(scores).tolist())
 
 
 @pytest.mark.parametrize(
