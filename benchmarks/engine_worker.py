@@ -41,7 +41,7 @@ def timed(engine: Any, pixels: np.ndarray, seconds: float) -> dict[str, float]:
     engine.infer(feeds)
     spent: list[float] = []
     end = time.perf_counter() + seconds
-    while len(spent) < 2 or time.perf_counter() < end:
+    while not spent or time.perf_counter() < end:
         start = time.perf_counter()
         engine.infer(feeds)
         spent.append(time.perf_counter() - start)

@@ -39,7 +39,10 @@ class Shares:
     def infer(self, arrays: Sequence[npt.NDArray[Any]]) -> Arrays:
         """The outputs for C-contiguous inputs of equally many rows; RuntimeError where a request fails."""
         rows = len(arrays[0])
-        made: Arrays = [np.empty((rows, *shape[1:]), dtype) for shape, dtype in self._outputs.values()]
+        made: Arrays = [
+            np.empty((rows, *(size for size in shape[1:] if size is not None)), dtype)
+            for shape, dtype in self._outputs.values()
+        ]
         cuts = np.linspace(0, rows, min(rows, len(self._requests)) + 1).astype(int)
         busy = []
         for request, start, end in zip(self._requests, cuts[:-1], cuts[1:], strict=False):
