@@ -41,9 +41,12 @@ def new_identity(store: IdentityStore, *, linkable: bool) -> int:
     return identity
 
 
-def together(store: IdentityStore, identity: int, row: TrackRow) -> list[int]:
-    """Rows of the person's other tracks that were seen at the same time as this one, in one run."""
-    found = store.overlaps(identity, row.source, row.generation, row.first_pts_s, row.last_pts_s)
+def together(store: IdentityStore, identity: int, row: TrackRow, *, earlier: bool = False) -> list[int]:
+    """Rows of the person's other tracks that were seen at the same time of the same source as this one.
+
+    earlier: also in earlier runs over the source, whose tracks may be this very one."""
+    generation = None if earlier else row.generation
+    found = store.overlaps(identity, row.source, generation, row.first_pts_s, row.last_pts_s)
     return [other for other in found if other != row.row]
 
 
@@ -52,7 +55,7 @@ def clash(store: IdentityStore, identity: int, other: int) -> TrackRow | None:
     few, many = sorted((store.tracks(identity=one) for one in (identity, other)), key=len)
     if not few or not many:
         return None
-    return next((track for track in few if together(store, many[0].identity, track)), None)
+    return next((track for track in few if together(store, many[0].identity, track, earlier=True)), None)
 
 
 def merge(store: IdentityStore, identity: int, other: int) -> tuple[int, int]:

@@ -241,13 +241,14 @@ class SqlStore(Closing):
         return [_track(row) for row in rows]
 
     def overlaps(
-        self, identity: int, source: int, generation: int, first_s: float, last_s: float
+        self, identity: int, source: int, generation: int | None, first_s: float, last_s: float
     ) -> list[int]:
         """See IdentityStore."""
+        of_run, run = ("", ()) if generation is None else (" AND generation = ?", (generation,))
         rows = self._run(
-            "SELECT track_row FROM tracks WHERE identity = ? AND source = ? AND generation = ? "
-            "AND first_pts_s <= ? AND last_pts_s >= ? ORDER BY track_row",
-            (identity, source, generation, last_s, first_s),
+            "SELECT track_row FROM tracks WHERE identity = ? AND source = ? "  # noqa: S608
+            f"AND first_pts_s <= ? AND last_pts_s >= ?{of_run} ORDER BY track_row",
+            (identity, source, last_s, first_s, *run),
         )
         return [int(row[0]) for row in rows]
 

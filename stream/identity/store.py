@@ -78,9 +78,9 @@ class IdentityStore(Protocol):
         """In the order in which they were added."""
 
     def overlaps(
-        self, identity: int, source: int, generation: int, first_s: float, last_s: float
+        self, identity: int, source: int, generation: int | None, first_s: float, last_s: float
     ) -> list[int]:
-        """Rows of the person's tracks that this run over the source saw in [first_s, last_s]."""
+        """Rows of its tracks that this run over the source (None: any run) saw in [first_s, last_s]."""
 
     def shots(self, row: int, *, vectors: bool = False) -> list[ShotRow]:
         """Of a track, by window and rank."""
