@@ -67,7 +67,7 @@ class Candidates:
         self._top_k = top_k
         self._gap = ticks(gap_s)
         self._spread = spread
-        self._after = after
+        self.after = after
         self._most = 3 * top_k - 2 if self._gap else top_k
         self._best: dict[int, Candidate] = {}
         self._newest: int | None = None
@@ -150,7 +150,7 @@ class Candidates:
         return at // self._gap if self._gap else at
 
     def _is_taken(self, at: int) -> bool:
-        return self._after is not None and abs(at - self._after) < self._gap
+        return self.after is not None and abs(at - self.after) < self._gap
 
     def _taken(self, candidates: list[Candidate]) -> list[Candidate]:
         """Those that the rule takes, in its order."""

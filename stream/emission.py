@@ -7,6 +7,13 @@ from .policy import SelectionPolicy
 from .types import Why
 
 
+REASONS = {
+    Why.QUICK: "the first good enough to be told at once",
+    Why.DEADLINE: "the best when the time was up",
+    Why.IMPROVED: "the best so far",
+}
+
+
 class Emission:
     """Early shots of one window of one track: which is due, and that each is better than the one before."""
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from .analytical import sharpness
 from .candidates import Candidate, Candidates, Timeline, ticks
 from .diversity import Spread
-from .emission import Emission
+from .emission import REASONS, Emission
 from .errors import ConfigError
 from .policy import UNCOVERED, SelectionPolicy
 from .types import (
@@ -25,7 +25,6 @@ from .types import (
     TrackEnd,
     TrackResult,
     TrackSummary,
-    Why,
 )
 
 REMEMBERED_ENDS = 1024
@@ -217,7 +216,7 @@ class TopKSelector:
         elif self._is_over(known.window, pts_s):
             result, chosen = self._close(track, known, TrackEnd.WINDOW)
             self._over.append(result)
-            last = max((candidate.ticks for candidate in chosen), default=None)
+            last = max((c.ticks for c in chosen), default=known.window.candidates.after)
             known.window = self._window(known.window.number + 1, pts_s, last)
         window = known.window
         known.first_s, known.last_s = min(known.first_s, pts_s), max(known.last_s, pts_s)
@@ -256,7 +255,7 @@ class TopKSelector:
                     f"selection.max_occlusion = {wanted.max_occlusion:g} needs the component {UNCOVERED!r}, "
                     f"measured are {sorted(components)}"
                 )
-            if 1 - components[UNCOVERED] / 100 > wanted.max_occlusion:
+            if components[UNCOVERED] < 100 - 100 * wanted.max_occlusion:
                 return Refusal(Rejection.OCCLUDED)
         failed = wanted.fit(components) if wanted.fit is not None else ()
         return Refusal(Rejection.UNFIT, failed) if failed else None
@@ -275,7 +274,7 @@ class TopKSelector:
             why = window.emission.due(best, pts_s)
             if best is not None and why is not None:
                 (shot,) = self._shots(window, (best,))
-                shot = dataclasses.replace(shot, reason=_TOLD[why])
+                shot = dataclasses.replace(shot, reason=REASONS[why])
                 yield ShotRevision(
                     self._source, track, window.number, window.emission.count, pts_s, shot, why
                 )
@@ -295,10 +294,3 @@ class TopKSelector:
     def _enrols(self, quality: Quality) -> bool:
         least = self._policy.enrol_min_quality
         return least is not None and quality.calibrated is not None and quality.calibrated >= least
-
-
-_TOLD = {
-    Why.QUICK: "the first good enough to be told at once",
-    Why.DEADLINE: "the best when the time was up",
-    Why.IMPROVED: "the best so far",
-}
