@@ -6,7 +6,6 @@ from .candidates import Candidate, ticks
 from .policy import SelectionPolicy
 from .types import Why
 
-
 REASONS = {
     Why.QUICK: "the first good enough to be told at once",
     Why.DEADLINE: "the best when the time was up",
