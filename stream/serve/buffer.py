@@ -58,6 +58,11 @@ class FrameBuffer:
         """Whether take would give something."""
         return bool(self._items)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more frames are taken."""
+        return self._closed
+
     def put(self, frame: Arrived) -> bool:
         """Add a frame; False once closed."""
         with self._changed:

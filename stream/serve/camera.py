@@ -89,7 +89,7 @@ class Camera:
     Frames go into the buffer under a session number; a session ends, with SessionEnded in the buffer, when
     the connection breaks, the picture's size changes or the camera's clock jumps, so that nobody tracks
     across. Times of frames start anew with each session. on_state: told of every change, from the camera's
-    thread.
+    thread. sessions: of this camera before, which are not counted again. given: frames put into the buffer.
     """
 
     def __init__(
@@ -102,17 +102,19 @@ class Camera:
         clock: Clock,
         rng: random.Random,
         on_state: Callable[[CameraStatus], None] = lambda status: None,
+        sessions: int = 0,
     ) -> None:
         self.name, self.buffer = name, buffer
         self._address, self._settings, self._clock = address, settings, clock
         self._on_state = on_state
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s, rng)
-        self._status = CameraStatus(name, State.STOPPED, clock.now_s())
+        self._status = CameraStatus(name, State.STOPPED, clock.now_s(), sessions=sessions)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._stream: LiveStream | None = None
         self._hz = settings.hz
+        self.given = 0
 
     @property
     def status(self) -> CameraStatus:
@@ -215,6 +217,7 @@ class Camera:
             if frame is not None:
                 step = max(1, min(frame.picture.width, frame.picture.height) // _THUMB_PX)
                 watch.picture(now, frame.picture.luma(step))
+                self.given += 1
                 self.buffer.put(Arrived(self._status.sessions, frame, now))
 
     def _end_session(self, reason: str) -> None:

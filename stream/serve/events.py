@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from ..types import U8, BestShot, ShotRevision, TrackEnd, TrackResult
 from .camera import CameraStatus
 
-SCHEMA = "facesieve.event/1"
+SCHEMA: Final = "facesieve.event/1"
 Box = tuple[float, float, float, float]
 
 

@@ -1,0 +1,301 @@
+"""One camera on its way through the pipeline."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ..errors import FacesieveError
+from ..pipeline import Pipeline
+from ..ports import Clock
+from ..progress import Progress
+from ..types import UNCONFIRMED, Detections, Frame, ShotRevision, TrackEnd, Tracking, TrackResult
+from .address import Address
+from .buffer import Arrived, FrameBuffer, Policy
+from .camera import Camera, CameraSettings, CameraStatus, State
+from .events import Message, Moment, Narrator, camera_state
+
+_LOG = logging.getLogger("facesieve.serve")
+_LATENCIES = 1024
+_RETRY_S = 1.0
+_POLL_S = 0.25
+
+Identify = Callable[[TrackResult, Narrator, Moment], tuple[TrackResult, list[Message]]]
+"""Gives a finished track its identity, and tells what that changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPlan:
+    """A camera to be served. policy, size: of the buffer between its reader and the pipeline."""
+
+    name: str
+    address: Address
+    settings: CameraSettings = field(default_factory=CameraSettings)
+    policy: Policy = "latest"
+    size: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The newest frame that was looked at, for a preview."""
+
+    frame: Frame
+    found: Detections
+    tracking: Tracking
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """How a camera fares. latencies_s: of the newest frames, from decoded to done. degraded: looked at less
+    often than was asked for, because the machine cannot keep up."""
+
+    status: CameraStatus
+    hz: float
+    degraded: bool
+    processed: int
+    dropped: int
+    faces: int
+    tracks_started: int
+    tracks_ended: int
+    shots: int
+    errors: int
+    latencies_s: tuple[float, ...]
+    quality: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all lanes of a service work with; see Service."""
+
+    pipeline: Pipeline
+    emit: Callable[[Message], None]
+    clock: Clock
+    boot: str
+    rng: random.Random
+    identify: Identify | None
+    chips: bool
+
+
+class Lane:
+    """One camera on its way through the pipeline: its reader, its buffer, its thread."""
+
+    def __init__(self, plan: CameraPlan, parts: Parts, *, sessions: int = 0, states: int = 0) -> None:
+        """sessions, states: how many of this camera were told of before."""
+        self.plan, self._parts = plan, parts
+        self.look: Look | None = None
+        self.errors = self.processed = self.faces = 0
+        self.tracks_started = self.tracks_ended = self.shots = 0
+        self.states = states
+        self._state_lock = threading.Lock()
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._quality: float | None = None
+        self._stopping = threading.Event()
+        self._dropped_before = 0
+        self._newest_track = UNCONFIRMED
+        self.camera = self._new_camera(sessions)
+        self._thread = threading.Thread(target=self._run, name=f"lane-{plan.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read and to process."""
+        self.camera.start()
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Hang up; the tracks end."""
+        self.camera.stop()
+
+    def resume(self) -> None:
+        """Connect again, where it was paused."""
+        if self.camera.status.state is State.STOPPED and not self._stopping.is_set():
+            self._dropped_before += self.camera.buffer.dropped
+            self.camera = self._new_camera(self.camera.status.sessions)
+            self.camera.start()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the lane is on its way out."""
+        return self._stopping.is_set()
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop; stop() waits for it."""
+        self._stopping.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Hang up, end the tracks, wait until both are done."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        self.camera.stop()
+
+    def report(self) -> CameraReport:
+        """How the camera fares."""
+        wanted, hz = self.plan.settings.hz, self.camera.hz
+        return CameraReport(
+            status=self.camera.status,
+            hz=hz,
+            degraded=hz != wanted,
+            processed=self.processed,
+            dropped=self._dropped_before + self.camera.buffer.dropped,
+            faces=self.faces,
+            tracks_started=self.tracks_started,
+            tracks_ended=self.tracks_ended,
+            shots=self.shots,
+            errors=self.errors,
+            latencies_s=tuple(self._latencies),
+            quality=self._quality,
+        )
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._parts.emit(message)
+        except Exception:  # noqa: BLE001  whoever takes events must not stop the camera
+            _LOG.exception("event %s was not taken", message.event.id)
+
+    def tell_state(self, status: CameraStatus) -> None:
+        """Emit a camera_state event."""
+        with self._state_lock:
+            self.states += 1
+            number = self.states
+        degraded = self.camera.hz != self.plan.settings.hz
+        self._tell(
+            camera_state(status, self._parts.boot, number, degraded=degraded, monotonic_s=time.monotonic())
+        )
+
+    def offer(self, frame: Frame, found: Detections, tracking: Tracking) -> None:
+        """What the detector saw: a new number is a new track."""
+        self.look = Look(frame, found, tracking)
+        self.faces += len(found)
+        for track, index in sorted((track, i) for i, track in enumerate(tracking.ids.tolist())):
+            if track > self._newest_track:  # numbers of tracks ascend
+                self._newest_track = track
+                self.tracks_started += 1
+                box, score = found.boxes[index].tolist(), float(found.scores[index])
+                self._tell(self._narrator.started(track, box, score, self._moment(frame)))
+
+    def _new_camera(self, sessions: int) -> Camera:
+        plan = self.plan
+        return Camera(
+            plan.name,
+            plan.address,
+            plan.settings,
+            FrameBuffer(plan.policy, plan.size),
+            clock=self._parts.clock,
+            rng=self._parts.rng,
+            on_state=self.tell_state,
+            sessions=sessions,
+        )
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            buffer = self.camera.buffer
+            item = buffer.take(_POLL_S)
+            if not isinstance(item, Arrived):
+                if buffer.is_closed:  # paused
+                    self._stopping.wait(_POLL_S)
+                continue
+            self._newest_track = UNCONFIRMED
+            self._narrator = Narrator(self.plan.name, self._parts.boot, item.session, chips=self._parts.chips)
+            self._last = item.frame
+            try:
+                self._serve(item, buffer)
+            except FacesieveError as error:
+                self._failed("camera %s: %s", self.plan.name, error)
+            except Exception:  # noqa: BLE001  the other cameras go on, and so does this one
+                self._failed("camera %s: a session failed\n%s", self.plan.name, traceback.format_exc())
+
+    def _failed(self, text: str, *args: object) -> None:
+        self.errors += 1
+        _LOG.error(text, *args)
+        self._stopping.wait(_RETRY_S)
+
+    def _serve(self, first: Arrived, buffer: FrameBuffer) -> None:
+        """One session, from its first frame to its end."""
+        source = _Session(self, first, buffer)
+        progress = Progress()
+        for result in self._parts.pipeline.run(
+            source,
+            progress=progress,
+            stop=self._stopping.is_set,
+            boxes=self,
+            on_revision=self._revised,
+        ):
+            self._ended(result)
+
+    def _revised(self, revision: ShotRevision) -> None:
+        self.shots += 1
+        self._tell(self._narrator.revised(revision, self._moment(self._last)))
+
+    def _ended(self, result: TrackResult) -> None:
+        at, others = self._moment(self._last), list[Message]()
+        if self._parts.identify is not None:
+            try:
+                result, others = self._parts.identify(result, self._narrator, at)
+            except Exception:  # noqa: BLE001  the track is worth more than its name
+                _LOG.exception("camera %s: a track got no identity", self.plan.name)
+        message = self._narrator.ended(result, at)
+        self.tracks_ended += result.summary.end is not TrackEnd.WINDOW
+        for shot in result.shots[:1]:
+            value = shot.quality.calibrated if shot.quality.calibrated is not None else shot.quality.score
+            self._quality = value if self._quality is None else 0.9 * self._quality + 0.1 * value
+        self._tell(message)
+        for other in others:
+            self._tell(other)
+
+    def done(self, arrived: Arrived) -> None:
+        """The pipeline has finished with a frame."""
+        self.processed += 1
+        self._latencies.append(time.monotonic() - arrived.monotonic_s)
+
+    def begun(self, arrived: Arrived) -> None:
+        """The pipeline gets a frame."""
+        self._last = arrived.frame
+
+    def _moment(self, frame: Frame) -> Moment:
+        return Moment(
+            pts_s=round(frame.pts_s, 6),
+            wall_s=None if frame.wall_s is None else round(frame.wall_s, 3),
+            monotonic_s=round(time.monotonic(), 6),
+        )
+
+
+class _Session:
+    """The frames of one session as a source: ends when the session does."""
+
+    stills = False
+    duration_s: float | None = None
+    damage: str | None = None
+
+    def __init__(self, lane: Lane, first: Arrived, buffer: FrameBuffer) -> None:
+        self._lane, self._first, self._buffer = lane, first, buffer
+
+    @property
+    def name(self) -> str:
+        return self._lane.plan.name
+
+    def __iter__(self) -> Iterator[Frame]:
+        arrived: Arrived | None = self._first
+        while arrived is not None:
+            self._lane.begun(arrived)
+            yield arrived.frame
+            self._lane.done(arrived)
+            arrived = self._next()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _next(self) -> Arrived | None:
+        """The next frame of the session; None when it is over."""
+        while not self._lane.is_stopping:
+            item = self._buffer.take(_POLL_S)
+            if isinstance(item, Arrived):
+                return item
+            if item is not None and item.session >= self._first.session:
+                return None
+            if item is None and self._buffer.is_closed:
+                return None
+        return None

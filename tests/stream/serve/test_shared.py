@@ -1,0 +1,139 @@
+"""Networks shared by cameras: right answers, fair turns, common batches, errors to those concerned."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from facesieve.stream.errors import EngineClosed, EngineError
+from facesieve.stream.serve.shared import BatchingScorer, SharedDetector, Turns
+from facesieve.stream.testing import ArrayPicture, ScriptedDetector, ScriptedScorer
+from facesieve.stream.types import Crop, Detections, Frame, Quality
+
+
+def crop(value: int) -> Crop:
+    chip = np.full((112, 112, 3), value % 256, np.uint8)
+    return Crop.of_chip(chip, np.zeros((5, 2), np.float32), index=value)
+
+
+def together(number: int, work) -> list[BaseException]:
+    """Run work(i) in so many threads; the errors they raised."""
+    errors: list[BaseException] = []
+
+    def run(i: int) -> None:
+        try:
+            work(i)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    return errors
+
+
+class Slow:
+    """A scorer that takes its time and remembers its batches."""
+
+    name = "slow"
+
+    def __init__(self, fails: bool = False) -> None:
+        self.batches: list[int] = []
+        self.fails, self.closed = fails, False
+
+    def score(self, crops: Sequence[Crop]) -> Sequence[Quality]:
+        self.batches.append(len(crops))
+        time.sleep(0.005)
+        if self.fails:
+            raise EngineError("the device is gone")
+        return [Quality(float(c.frame_index), "slow") for c in crops]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_everybody_gets_the_scores_of_his_own_crops_in_common_batches() -> None:
+    inner = Slow()
+    scorer = BatchingScorer(inner, max_batch=16, max_wait_s=0.02)
+    scorer.cameras = 8
+
+    def camera(i: int) -> None:
+        for turn in range(15):
+            mine = [crop(1000 * i + 10 * turn + j) for j in range(1 + i % 3)]
+            assert [q.score for q in scorer.score(mine)] == [float(c.frame_index) for c in mine]
+
+    assert together(8, camera) == []
+    scorer.close()
+    assert inner.closed
+    assert sum(inner.batches) == 15 * (3 * 1 + 3 * 2 + 2 * 3)
+    assert max(inner.batches) <= 16 + 2
+    assert len(inner.batches) < 15 * 8 / 2, "calls were not put together"
+
+
+def test_one_camera_alone_waits_for_nobody() -> None:
+    scorer = BatchingScorer(ScriptedScorer(lambda c: Quality(1.0, "x")), max_batch=16, max_wait_s=5.0)
+    scorer.cameras = 1
+    began = time.monotonic()
+    scorer.score([crop(1)])
+    assert time.monotonic() - began < 2
+    scorer.close()
+
+
+def test_an_error_reaches_those_of_its_batch_and_the_next_is_served() -> None:
+    inner = Slow(fails=True)
+    scorer = BatchingScorer(inner, max_batch=4, max_wait_s=0.01)
+    scorer.cameras = 3
+    errors = together(3, lambda i: scorer.score([crop(i)]))
+    assert len(errors) == 3
+    assert all(isinstance(error, EngineError) for error in errors)
+    inner.fails = False
+    assert scorer.score([crop(5)])[0].score == 5.0
+    scorer.close()
+    with pytest.raises(EngineClosed):
+        scorer.score([crop(1)])
+
+
+def test_turns_are_given_in_the_order_of_asking() -> None:
+    turns, order, asked = Turns(["one"]), [], Counter[int]()
+    stop = time.monotonic() + 0.6
+
+    def camera(i: int) -> None:
+        while time.monotonic() < stop:
+            with turns.turn():
+                order.append(i)
+                asked[i] += 1
+                time.sleep(0.004 if i == 0 else 0.001)  # camera 0 has a crowd before it
+
+    assert together(4, camera) == []
+    assert max(asked.values()) <= 1.3 * min(asked.values()) + 2
+
+
+def test_two_detectors_work_at_once_and_never_one_for_two() -> None:
+    class Busy(ScriptedDetector):
+        def __init__(self) -> None:
+            super().__init__([])
+            self.lock = threading.Lock()
+
+        def detect(self, frame: Frame) -> Detections:
+            assert self.lock.acquire(blocking=False), "one instance was lent twice"
+            time.sleep(0.003)
+            self.lock.release()
+            return super().detect(frame)
+
+    inner = [Busy(), Busy()]
+    shared = SharedDetector(inner)
+    picture = ArrayPicture(np.zeros((8, 8, 3), np.uint8))
+    errors = together(5, lambda i: [shared.detect(Frame("c", j, j, None, picture)) for j in range(12)])
+    assert errors == []
+    assert all(detector.seen for detector in inner)
+    assert sum(len(detector.seen) for detector in inner) == 60
+    shared.close()
+    assert all(detector.closed for detector in inner)
