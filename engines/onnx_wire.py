@@ -7,6 +7,7 @@ those of onnx/onnx.proto (IR version 4 to 13).
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,20 @@ def external_files(model: Path) -> tuple[Path, ...]:
     with _View(model, str(model)) as view:
         named = {location for tensor in _tensors(view, "model", 0) if (location := _claim(tensor).location)}
     return tuple(sorted(model.resolve().parent / location for location in named))
+
+
+def model_digest(model: Path | bytes) -> str:
+    """SHA-256 of a checked ONNX model with its external data; ModelInvalid if a file cannot be read."""
+    if isinstance(model, bytes):
+        return hashlib.sha256(model).hexdigest()
+    whole = hashlib.sha256()
+    try:
+        for path in (model, *external_files(model)):
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise ModelInvalid(f"{model}: cannot be read ({error.strerror})") from error
+    return whole.hexdigest()
 
 
 def input_names(model: bytes) -> tuple[str, ...]:

@@ -42,12 +42,13 @@ _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 class OpenVinoEngine(Closing):
     """A network compiled by OpenVINO. Not for use by two threads at once.
 
-    model: a file, or the bytes of an ONNX model. sha256: its hash, where it is known already. pixels: makes
-    the input (n, h, w, 3) uint8 and compiles the conversion into the graph. precision: of the arithmetic;
-    "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint: "throughput"
-    shares the rows of a batch out over streams that run at the same time, as many as the device finds best,
-    or `streams`; they share the threads. specialise: compile anew for each input shape (at most 16 are kept),
-    which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled networks.
+    model: a file, or the bytes of an ONNX model. sha256: its hash, if known, of all there is of it. pixels:
+    makes the input (n, h, w, 3) uint8 and compiles the conversion into the graph. precision: of the
+    arithmetic; "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint:
+    "throughput" shares the rows of a batch out over streams that run at the same time, as many as the device
+    finds best, or `streams`; they share the threads. specialise: compile anew for each input shape (at most
+    16 are kept), which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled
+    networks.
 
     Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
     """
@@ -70,16 +71,20 @@ class OpenVinoEngine(Closing):
         self._device = _available(device)
         self._config = _config(self._device, precision, threads, hint, streams)
         self._cache_dir, self._specialise = cache_dir, specialise
-        self._graph: Any = _read(model, self.label, pixels)
-        self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
-        self._key = (sha256 or _digest(model)) + repr(
+        self._model, self._pixels = model, pixels
+        self._graph: Any = None
+        self._key = (sha256 or _digest(model, self.label)) + repr(
             (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._shares: Shares | None = None
         self._closed = False
-        if not specialise:
+        if specialise:
+            graph = self._read()
+            self._inputs, self._outputs = _signature(graph.inputs), _signature(graph.outputs)
+        else:
             compiled = self._compiled(())
+            self._inputs, self._outputs = _signature(compiled.inputs), _signature(compiled.outputs)
             self._requests[()] = compiled.create_infer_request()
             if hint == "throughput" and divisible(self._inputs, self._outputs):
                 self._shares = Shares(compiled, self._outputs)
@@ -148,12 +153,18 @@ class OpenVinoEngine(Closing):
     def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         return self._compiled(shapes).create_infer_request()
 
+    def _read(self) -> Any:
+        """The graph; not wanted where what it compiles to is stored already."""
+        if self._graph is None:
+            self._graph = _read(self._model, self.label, self._pixels)
+        return self._graph
+
     def _compiled(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         key = hashlib.sha256(f"{self._key} {shapes} {ov.get_version()}".encode()).hexdigest()
         blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
         if blob is not None:
             return _core().import_model(blob, self._device, self._config)
-        graph, started = self._graph, time.perf_counter()
+        graph, started = self._read(), time.perf_counter()
         if shapes:
             graph = graph.clone()
             graph.reshape({i: ov.PartialShape(list(s)) for i, s in enumerate(shapes)})
@@ -267,11 +278,18 @@ def _signature(ports: Any) -> Signature:
     return found
 
 
-def _digest(model: Path | bytes) -> str:
+def _digest(model: Path | bytes, label: str) -> str:
+    """Of everything that the network is made of: a compiled one is stored under it."""
     if isinstance(model, bytes):
         return hashlib.sha256(model).hexdigest()
-    with model.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if not model.is_file():
+        raise ModelInvalid(f"{label}: no such file")
+    if model.suffix == ".onnx":
+        onnx_wire.check(model, label)
+        return onnx_wire.model_digest(model)
+    weights = model.with_suffix(".bin")
+    parts = (model, weights) if model.suffix == ".xml" and weights.is_file() else (model,)
+    return "".join(hashlib.sha256(part.read_bytes()).hexdigest() for part in parts)
 
 
 def _first_line(failure: Exception) -> str:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..stream.errors import ConfigError, EngineUnavailable, ModelInvalid
-from . import compiled_cache, onnx_pixels, onnx_wire
+from ..stream.errors import ConfigError, EngineUnavailable
+from . import compiled_cache, onnx_pixels
 from .signature import PixelInput
 
 GraphPrecision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -238,20 +238,6 @@ class PlanCache:
         if not clauses:
             return "there is no plan of it yet"
         return f"the stored plan does not fit: {min(clauses, key=lambda clause: clause.count(';'))}"
-
-
-def model_digest(model: Path | bytes) -> str:
-    """SHA-256 of an ONNX model with its external data; ModelInvalid if a file cannot be read."""
-    if isinstance(model, bytes):
-        return hashlib.sha256(model).hexdigest()
-    whole = hashlib.sha256()
-    try:
-        for path in (model, *onnx_wire.external_files(model)):
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-    except OSError as error:
-        raise ModelInvalid(f"{model}: cannot be read ({error.strerror})") from error
-    return whole.hexdigest()
 
 
 def timing_key(gpu: Gpu, tensorrt: str) -> str:

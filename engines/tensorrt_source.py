@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ..stream.errors import EngineError, EngineUnavailable, ModelInvalid
 from . import compiled_cache, onnx_pixels, onnx_wire
+from .onnx_wire import model_digest
 from .signature import PixelInput
 from .tensorrt_builder import build_plan
 from .tensorrt_device import Cuda, Plan, tensorrt
-from .tensorrt_plans import PlanCache, PlanKey, PlanOptions, model_digest, timing_key
+from .tensorrt_plans import PlanCache, PlanKey, PlanOptions, timing_key
 
 log = logging.getLogger(__name__)
 

@@ -298,6 +298,11 @@ class _Parts:
         self.models.append(ModelFacts(own.name, task, sha256, None if known is None else known.licence))
         return own
 
+    def _whole(self, path: Path) -> str | None:
+        """The hash of a model of the zoo, each of which is one file; one's own may have data in others."""
+        sha256 = self._hashes.get(path)
+        return None if sha256 is None or self._store.known(sha256) is None else sha256
+
     def _engine(self, path: Path, pixels: PixelInput | None, *, exact: bool = False) -> Engine:
         """exact: where the device may choose, compute in fp32: bfloat16 may tie scores that differ."""
         match self._config.engine:
@@ -305,7 +310,7 @@ class _Parts:
                 frames = pixels is not None and pixels.height is None
                 return OpenVinoEngine(
                     path,
-                    sha256=self._hashes.get(path),
+                    sha256=self._whole(path),
                     pixels=pixels,
                     device=openvino.device,
                     precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,

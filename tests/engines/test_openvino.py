@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -183,6 +184,19 @@ def test_what_cannot_be_shared_out_runs_whole(mean_colour: bytes) -> None:
         np.testing.assert_allclose(engine.infer({"x": x})["y"], x.mean((2, 3)), rtol=1e-5)
 
 
+def test_a_stored_network_has_the_signature_of_its_graph(
+    student: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """The second start does not read the graph at all."""
+    model, said = student(eyes=True), []
+    for _ in range(2):
+        with OpenVinoEngine(model, precision="fp32", cache_dir=tmp_path) as engine:
+            said.append((engine.inputs, engine.outputs, engine._graph is None))
+    assert said[0][:2] == said[1][:2]
+    assert list(said[0][1]) == list(said[1][1])
+    assert [unread for _, _, unread in said] == [False, True]
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
 def test_damaged_cache_is_compiled_anew(affine: bytes, tmp_path: Path, damage: bytes | None) -> None:
     with OpenVinoEngine(affine, cache_dir=tmp_path):
@@ -192,6 +206,18 @@ def test_damaged_cache_is_compiled_anew(affine: bytes, tmp_path: Path, damage: b
     with OpenVinoEngine(affine, precision="auto", cache_dir=tmp_path) as engine:
         np.testing.assert_array_equal(engine.infer({"x": X})["y"], 2 * X + 1)
     assert stored.stat().st_size == len(whole)
+
+
+def test_other_external_data_are_another_network(affine: bytes, tmp_path: Path) -> None:
+    model = onnx.load_from_string(affine)
+    path, x = tmp_path / "m.onnx", X
+    for factor in (2, 3):
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((), factor, np.float32), "two"))
+        onnx.save(model, str(path), save_as_external_data=True, location="data", size_threshold=0)
+        with OpenVinoEngine(path, precision="fp32", cache_dir=tmp_path / "cache") as engine:
+            np.testing.assert_array_equal(engine.infer({"x": x})["y"], factor * x + 1)
+        (tmp_path / "data").unlink()
+        model = onnx.load_from_string(affine)
 
 
 def test_cache_keys_differ_by_what_was_compiled(affine: bytes, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 import facesieve.engines
 from facesieve.engines import compiled_cache
 from facesieve.engines.models.students import OnnxScorer
+from facesieve.engines.onnx_wire import model_digest
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.tensorrt import TensorRTEngine
 from facesieve.engines.tensorrt_device import Cuda, tensorrt
-from facesieve.engines.tensorrt_plans import Gpu, PlanCache, PlanKey, PlanOptions, Profile, model_digest
+from facesieve.engines.tensorrt_plans import Gpu, PlanCache, PlanKey, PlanOptions, Profile
 from facesieve.stream.errors import EngineUnavailable, ModelInvalid
 
 pytestmark = pytest.mark.gpu

@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facesieve.engines import compiled_cache
+from facesieve.engines.onnx_wire import model_digest
 from facesieve.engines.signature import PixelInput
 from facesieve.engines.tensorrt import TensorRTEngine
 from facesieve.engines.tensorrt_plans import (
@@ -24,7 +25,6 @@ from facesieve.engines.tensorrt_plans import (
     PlanKey,
     PlanOptions,
     Profile,
-    model_digest,
 )
 from facesieve.stream.errors import ConfigError, EngineUnavailable
 
