@@ -30,9 +30,7 @@ def bars(rows: Sequence[Bar], kind: str = "") -> str:
     """A list; kind: more class names."""
     items = "".join(
         f"<div><dt>{escape(row.label)}</dt><dd>"
-        f'<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="rail" width="100" height="1"/>{_fill(row)}</svg>'
-        f"<span>{escape(row.text)}</span></dd></div>"
+        f'<svg aria-hidden="true">{_fill(row)}</svg><span>{escape(row.text)}</span></dd></div>'
         for row in rows
     )
     return f'<dl class="bars{kind}">{items}</dl>'
@@ -57,5 +55,5 @@ def _component(name: str, value: float) -> Bar:
 
 def _fill(row: Bar) -> str:
     begin, end = (100 * min(1.0, max(0.0, at)) for at in (row.begin, row.end))
-    x = f' x="{begin:.1f}"' if begin else ""
-    return f'<rect class="fill"{x} width="{end - begin:.1f}" height="1"/>'
+    x = f' x="{begin:.1f}%"' if begin else ""
+    return f'<rect{x} width="{end - begin:.1f}%"/>'

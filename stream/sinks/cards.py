@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -52,7 +52,8 @@ class Card:
     def __init__(self, person: Person, look: Look) -> None:
         self._look, self._person = look, person
         self._tracks = look.gallery.tracks(person)
-        self._shots = look.gallery.shots(person)
+        self._kept = look.gallery.kept(person)
+        self._shots = look.gallery.chosen(person, self._kept)
 
     def attributes(self) -> str:
         """The id, and what the page's script sorts and filters by."""
@@ -145,7 +146,7 @@ class Card:
         """When the person was in view in each source; a lone track of a lone source has its plot for that."""
         by_source: dict[int, list[Stay]] = {}
         for seen, track in self._tracks:
-            by_source.setdefault(seen.source, []).append(stay(seen, track, self._look))
+            by_source.setdefault(seen.source, []).append(stay(track, self._kept.get(seen, ()), self._look))
         if len(self._tracks) < 2 or all(self._look.gallery.sources[s].stills for s in by_source):
             return ""
         ends = {s: self._length(s) for s in by_source}
@@ -199,13 +200,11 @@ class Card:
         )
 
     def _plot(self, seen: Seen, track: TrackRecord, name: str) -> str:
-        source = self._look.gallery.sources[seen.source]
-        if source.stills:
+        """Nothing for pictures, which have no course, and for a track without a shot."""
+        if seen not in self._kept or self._look.gallery.sources[seen.source].stills:
             return ""
         places = {(shown.source, _key(shown.shot)): i for i, shown in enumerate(self._shots, 1)}
-        kept = [
-            (shot, places.get((seen.source, _key(shot)))) for shot in source.results.shots.get(seen.track, ())
-        ]
+        kept = [(shot, places.get((seen.source, _key(shot)))) for shot in self._kept[seen]]
         return quality_over_time(track, kept, self._look.axis, self._look.points, name)
 
 
@@ -217,9 +216,8 @@ def card_id(person: Person) -> str:
     return f"track-{track}" if source == 0 else f"source-{source}-track-{track}"
 
 
-def stay(seen: Seen, track: TrackRecord, look: Look, card: str = "") -> Stay:
-    """The track as a stretch of a timeline."""
-    shots = look.gallery.sources[seen.source].results.shots.get(seen.track, ())
+def stay(track: TrackRecord, shots: Sequence[ShotRecord], look: Look, card: str = "") -> Stay:
+    """The track, with its shots, as a stretch of a timeline."""
     best = max((shot.score for shot in shots), default=None)
     kept = f"kept {track.kept} of {track.frames_seen}"
     title = f"Track {track.track}, {clock(track.first_pts_s)}–{clock(track.last_pts_s)}, {kept}"

@@ -109,22 +109,24 @@ class Gallery:
         """Its tracks with their timelines, read anew."""
         return [(seen, self.sources[seen.source].results.whole(seen.track)) for seen in person.tracks]
 
-    def shots(self, person: Person) -> list[Shown]:
-        """The person's shots, best first: those that identities.jsonl names, else all of its tracks."""
-        every = [Shown(s, shot) for s, track in person.tracks for shot in self._shots(s).get(track, ())]
+    def kept(self, person: Person) -> dict[Seen, tuple[ShotRecord, ...]]:
+        """The shots of its tracks, read anew; a track without shots has no entry."""
+        shots = ((seen, self.sources[seen.source].results.shots) for seen in person.tracks)
+        return {seen: of[seen.track] for seen, of in shots if seen.track in of}
+
+    def chosen(self, person: Person, kept: Mapping[Seen, tuple[ShotRecord, ...]]) -> list[Shown]:
+        """The person's shots, best first: those that identities.jsonl names, else all that were kept."""
+        every = [Shown(seen.source, shot) for seen, shots in kept.items() for shot in shots]
         if person.line is not None:
-            chosen = read_line(_Identity, self.folder / IDENTITIES, person.line).shots
+            named = read_line(_Identity, self.folder / IDENTITIES, person.line).shots
             folders = {source.folder: i for i, source in enumerate(self.sources)}
             at = {(s, shot.track, shot.window, shot.rank): Shown(s, shot) for s, shot in every}
-            keys = ((folders.get(_plain(c.folder)), c.track, c.window, c.rank) for c in chosen)
-            if kept := [at[key] for key in keys if key in at]:
-                return kept
-        if len(person.tracks) > 1:
+            keys = ((folders.get(_plain(one.folder)), one.track, one.window, one.rank) for one in named)
+            if found := [at[key] for key in keys if key in at]:
+                return found
+        if len(kept) > 1:
             every.sort(key=lambda shown: -shown.shot.score)
         return every
-
-    def _shots(self, source: int) -> Mapping[int, tuple[ShotRecord, ...]]:
-        return self.sources[source].results.shots
 
 
 def read_gallery(folder: Path) -> Gallery:

@@ -93,7 +93,7 @@ def overview(look: Look) -> str:
         cards = {seen: card_id(person) for person in gallery.people for seen in person.tracks}
         shots = source.results.shots
         stays = (
-            stay(seen, track, look, cards.get(seen, "") if seen.track in shots else "")
+            stay(track, shots.get(seen.track, ()), look, cards.get(seen, ""))
             for seen, track in gallery.known.items()
         )
         strip = presence(stays, end)

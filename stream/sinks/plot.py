@@ -74,14 +74,17 @@ def quality_over_time(track: TrackRecord, kept: Kept, axis: Axis, limit: int, na
         f'<path class="{"heart first" if p.fate == 1 else "heart"}" d="M{place(p)}h0"/></g>'
         for p in shown
     )
-    rows = [[round(p.pts_s, 3), float(f"{p.score:.4g}"), p.fate] for p in points]
-    data = escape(json.dumps(rows, separators=(",", ":")))
+    fates = list(dict.fromkeys(p.fate for p in points if isinstance(p.fate, str)))
+    told = (p.fate if isinstance(p.fate, int) else -1 - fates.index(p.fate) for p in points)
+    rows = [[round(p.pts_s, 3), float(f"{p.score:.4g}"), n] for p, n in zip(points, told, strict=True)]
+    data = json.dumps(rows, separators=(",", ":"))
     best = max(points, key=lambda p: p.score)
     return (
         f'<div class="chart"><span class="y">{score(axis.high)}</span>'
         f'<div class="plot" tabindex="0" role="slider" aria-label="{escape(name)}" aria-valuemin="1" '
         f'aria-valuemax="{len(points)}" aria-valuenow="{points.index(best) + 1}" '
-        f'aria-valuetext="{clock(best.pts_s)}, {score(best.score)}" data-points="{data}">'
+        f'aria-valuetext="{clock(best.pts_s)}, {score(best.score)}" data-points="{data}" '
+        f'data-fates="{escape("|".join(fates))}">'
         f'<svg viewBox="0 0 {WIDE} {_HIGH}" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="grid" d="M0 0H{WIDE}M0 {_HIGH / 2:g}H{WIDE}M0 {_HIGH}H{WIDE}"/>'
         f'<path class="line" d="{_line(points, place)}"/><path class="dots" d="{dots}"/>{marks}'

@@ -260,7 +260,12 @@ const plots = new WeakMap();
 
 function opened(plot) {
   if (!plots.has(plot)) {
-    const points = JSON.parse(plot.dataset.points);
+    const fates = plot.dataset.fates.split("|");
+    const points = JSON.parse(plot.dataset.points).map(([time, value, fate]) => [
+      time,
+      value,
+      fate < 0 ? fates[-1 - fate] : fate,
+    ]);
     plots.set(plot, { points, at: Number(plot.getAttribute("aria-valuenow")) - 1 });
   }
   return plots.get(plot);
