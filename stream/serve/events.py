@@ -92,7 +92,8 @@ class Shot(_Event):
 
 class TrackEnded(_Event):
     """The final shots of a track, or of a window of it; exactly one with final = true comes for each track
-    that started. end: lost, scene_cut, disconnected, shutdown, window, or crash (found after a restart)."""
+    that started. end: lost, scene_cut, disconnected, shutdown, window, or crash: the service died while the
+    track lived and, started again, tells of the best shot it had told of. frames_seen: None after a crash."""
 
     type: Literal["track_ended"] = "track_ended"
     track: int
@@ -101,7 +102,7 @@ class TrackEnded(_Event):
     end: str
     first_pts_s: float
     last_pts_s: float
-    frames_seen: int
+    frames_seen: int | None
     rejected: dict[str, int]
     identity: int | None = None
     shots: tuple[ShotFacts, ...]
@@ -261,6 +262,28 @@ class Narrator:
             image=image,
             chip=chip,
         )
+
+
+def crashed(last: TrackStarted | Shot, images: Mapping[str, bytes]) -> Message:
+    """The terminal event of a track that a crash cut short. last: the newest event of it that was kept."""
+    shots = (last.shot,) if isinstance(last, Shot) else ()
+    origin = last.origin
+    window = last.window if isinstance(last, Shot) else 0
+    event = TrackEnded(
+        id=f"{origin.boot}/{origin.camera}/{origin.session}/{last.track}/{window}/ended",
+        origin=origin,
+        at=last.at,
+        track=last.track,
+        window=window,
+        final=True,
+        end="crash",
+        first_pts_s=shots[0].pts_s if shots else last.at.pts_s,
+        last_pts_s=last.at.pts_s,
+        frames_seen=None,
+        rejected={},
+        shots=shots,
+    )
+    return Message(event, images)
 
 
 def camera_state(

@@ -1,0 +1,248 @@
+"""The spool: nothing final is lost, nothing is doubled, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from facesieve.stream.errors import OutputUnwritable
+from facesieve.stream.serve.events import Message, Moment, Origin, Shot, ShotFacts, TrackEnded, TrackStarted
+from facesieve.stream.serve.spool import Spool
+
+AT = Moment(pts_s=1.0, wall_s=1000.0, monotonic_s=1.0)
+
+
+def facts(score: float = 0.5) -> ShotFacts:
+    return ShotFacts(
+        rank=1, pts_s=1.0, wall_s=1000.0, score=score, calibrated=None, model="m", enrol=False,
+        box=(0, 0, 9, 9), eye_distance_px=9, detection_score=0.9, components={}, reason="best",
+        image="1.jpg", chip=None,
+    )  # fmt: skip
+
+
+def started(track: int, boot: str = "b1") -> Message:
+    origin = Origin(camera="gate", boot=boot, session=1)
+    identity = f"{boot}/gate/1/{track}/0/started"
+    return Message(
+        TrackStarted(id=identity, origin=origin, at=AT, track=track, box=(0, 0, 9, 9), detection_score=0.9)
+    )
+
+
+def shot(track: int, revision: int, boot: str = "b1") -> Message:
+    origin = Origin(camera="gate", boot=boot, session=1)
+    event = Shot(
+        id=f"{boot}/gate/1/{track}/0/shot-{revision}", origin=origin, at=AT, track=track, window=0,
+        revision=revision, why="improved", shot=facts(0.1 * revision),
+    )  # fmt: skip
+    return Message(event, {"1.jpg": b"face %d" % revision})
+
+
+def ended(track: int, boot: str = "b1", image: bytes = b"final") -> Message:
+    origin = Origin(camera="gate", boot=boot, session=1)
+    event = TrackEnded(
+        id=f"{boot}/gate/1/{track}/0/ended", origin=origin, at=AT, track=track, window=0, final=True,
+        end="lost", first_pts_s=0, last_pts_s=1, frames_seen=5, rejected={}, shots=(facts(),),
+    )  # fmt: skip
+    return Message(event, {"1.jpg": image})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool.db"
+
+
+def taken(spool: Spool, sink: str) -> list[str]:
+    ids = []
+    while found := spool.next(sink, limit=3):
+        ids += [item.message.event.id for item in found]
+        spool.done(sink, found[-1].seq)
+    return ids
+
+
+def test_each_sink_takes_everything_in_order_at_its_own_pace(path: Path) -> None:
+    with Spool(path, ["a", "b"]) as spool:
+        sent = [message for i in range(5) for message in (started(i), ended(i))]
+        for message in sent:
+            assert spool.put(message, 0.0)
+        ids = [m.event.id for m in sent]
+        assert taken(spool, "a") == ids
+        assert spool.report().waiting == {"a": 0, "b": 10}
+        first = spool.next("b", limit=2)
+        assert dict(first[1].message.images) == {"1.jpg": b"final"}
+        assert taken(spool, "b") == ids
+        assert spool.report().events == 0
+
+
+def test_what_was_not_acknowledged_comes_again_after_a_restart(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        for i in range(4):
+            spool.put(ended(i), 0.0)
+        spool.done("a", spool.next("a", limit=2)[1].seq)
+    with Spool(path, ["a"]) as spool:
+        assert taken(spool, "a") == ["b1/gate/1/2/0/ended", "b1/gate/1/3/0/ended"]
+
+
+def test_the_same_event_is_kept_once(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        assert spool.put(ended(1), 0.0)
+        assert not spool.put(ended(1), 0.0)
+        assert len(taken(spool, "a")) == 1
+
+
+def test_a_new_sink_begins_now_and_one_that_left_holds_nothing_back(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        spool.put(ended(1), 0.0)
+    with Spool(path, ["b"]) as spool:
+        assert taken(spool, "b") == []
+        spool.put(ended(2), 0.0)
+        assert taken(spool, "b") == ["b1/gate/1/2/0/ended"]
+        assert spool.report().events == 0
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_spool as t
+from pathlib import Path
+from facesieve.stream.serve.spool import Spool
+spool = Spool(Path({path!r}), ["a"])
+spool.put(t.started(1), 0.0)
+spool.put(t.shot(1, 1), 0.0)
+spool.put(t.shot(1, 2), 0.0)
+spool.put(t.started(2), 0.0)
+spool.put(t.ended(2), 0.0)
+spool.put(t.started(3), 0.0)
+print("put", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_sigkill_in_the_middle_of_tracks_loses_neither_them_nor_what_was_final(path: Path) -> None:
+    script = KILLED.format(tests=str(Path(__file__).parent), path=str(path))
+    root = str(Path(__file__).parents[3])
+    environment = os.environ | {"PYTHONPATH": root}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=False)
+    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    with Spool(path, ["a"]) as spool:
+        assert spool.recover("b2", 5.0) == 2
+        assert spool.recover("b2", 6.0) == 0, "recovered once, told once"
+        items = []
+        while found := spool.next("a"):
+            items += found
+            spool.done("a", found[-1].seq)
+    ends = {m.message.event.track: m.message for m in items if isinstance(m.message.event, TrackEnded)}
+    assert sorted(ends) == [1, 2, 3]
+    assert ends[2].event.end == "lost"
+    assert ends[1].event.end == ends[3].event.end == "crash"
+    assert ends[1].event.shots[0].score == pytest.approx(0.2)
+    assert dict(ends[1].images) == {"1.jpg": b"face 2"}
+    assert ends[3].event.shots == ()
+    ids = [m.message.event.id for m in items]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_live_tracks_of_this_run_is_not_taken_for_crashed(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        spool.put(shot(1, 1), 0.0)
+        assert spool.recover("b1", 1.0) == 0
+
+
+def test_a_full_disk_holds_events_in_memory_and_they_are_written_when_there_is_room(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        spool.put(ended(0), 0.0)
+        (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
+        spool._db.execute(f"PRAGMA max_page_count = {pages}")
+        for i in range(1, 6):
+            spool.put(ended(i, image=os.urandom(20_000)), 0.0)
+        assert spool.report().held == 5
+        spool._db.execute("PRAGMA max_page_count = 1000000")
+        spool.put(ended(6), 0.0)
+        assert spool.report().held == 0
+        assert taken(spool, "a") == [f"b1/gate/1/{i}/0/ended" for i in range(7)]
+
+
+def test_a_disk_that_stays_full_costs_what_is_not_final_first(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        spool.put(ended(0), 0.0)
+        (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
+        spool._db.execute(f"PRAGMA max_page_count = {pages}")
+        big = os.urandom(20_000)
+        spool.put(ended(1, image=big), 0.0)
+        for i in range(1023):
+            spool.put(Message(shot(2, i + 1).event, {"1.jpg": big}), 0.0)
+        for i in range(3, 13):
+            spool.put(ended(i, image=big), 0.0)
+        report = spool.report()
+        assert (report.held, report.dropped, report.final_dropped) == (1024, 10, 0)
+        spool._db.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_beyond_its_size_the_oldest_that_end_no_track_go_first(path: Path) -> None:
+    with Spool(path, ["a"], max_bytes=200_000) as spool:
+        for i in range(20):
+            spool.put(Message(shot(i, 1).event, {"1.jpg": os.urandom(20_000)}), 0.0)
+            spool.put(ended(i, image=b"x" * 1000), 0.0)
+        report = spool.report()
+        assert report.bytes <= 200_000
+        assert report.final_dropped == 0
+        ids = taken(spool, "a")
+        assert sum(name.endswith("ended") for name in ids) == 20
+
+
+def test_writers_and_readers_at_once(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        got: list[str] = []
+
+        def write(camera: int) -> None:
+            for i in range(50):
+                spool.put(ended(1000 * camera + i), 0.0)
+
+        def read() -> None:
+            while len(got) < 200:
+                found = spool.next("a", timeout_s=1.0)
+                got.extend(item.message.event.id for item in found)
+                if found:
+                    spool.done("a", found[-1].seq)
+
+        threads = [threading.Thread(target=write, args=(c,)) for c in range(4)]
+        threads.append(threading.Thread(target=read))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        assert len(got) == len(set(got)) == 200
+
+
+def test_faces_that_must_be_forgotten_leave_no_bytes(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        spool.put(Message(shot(1, 1).event, {"1.jpg": b"FORGET-ME" * 50}), 0.0)
+        assert spool.delete("gate") == 1
+        spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert b"FORGET-ME" not in path.read_bytes()
+
+
+def test_a_file_that_is_no_spool_is_refused(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(OutputUnwritable, match=r"spool\.db"):
+        Spool(path, ["a"])
+
+
+def test_a_spool_of_another_version_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(OutputUnwritable, match="version 99"):
+        Spool(path, ["a"])
+
+
+def test_only_the_owner_may_read_it(path: Path) -> None:
+    Spool(path, ["a"]).close()
+    assert path.stat().st_mode & 0o077 == 0
