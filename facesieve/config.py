@@ -206,7 +206,7 @@ class SelectionConfig(Table):
     min_face_px: float = Field(40, ge=0)
     min_score: float | None = None
     min_quality: Ratio | None = 0.05
-    enrol_min_quality: Ratio | None = 0.5
+    enrol_min_quality: Ratio | None = 0.8
     min_sharpness: Ratio | None = None
     max_occlusion: Ratio | None = None
     max_yaw_deg: Degrees | None = 60
