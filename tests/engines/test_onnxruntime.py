@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from facesieve.engines.models.centerface import CenterFace
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
@@ -50,6 +51,24 @@ def test_errors(affine: bytes, tmp_path: Path) -> None:
     engine.close()
     with pytest.raises(EngineClosed):
         engine.infer({"x": X})
+
+
+def test_a_small_file_that_makes_a_huge_tensor_is_one_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    size = numpy_helper.from_array(np.array([1 << 42], np.int64), "size")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "xy")
+    graph = helper.make_graph(nodes, "huge", [x], [y], [size])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with (
+        pytest.raises(ModelInvalid, match=r"cannot run on|not a network"),
+        OnnxRuntimeEngine(model.SerializeToString()) as engine,
+    ):
+        engine.infer({"x": X})
+    capfd.readouterr()  # the runtime tells it on stderr, too
 
 
 def test_outputs_are_views_of_what_the_runtime_wrote(affine: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,18 @@ def test_a_model_that_was_there_outlives_a_failed_build(
     with pytest.raises(GateFailed):
         build_student(tiny, "fp16", out, chips=smooth_chips)
     assert out.read_bytes() == b"before"
+
+
+def test_two_builds_at_once_leave_one_model_with_its_report(
+    tiny: Path, smooth_chips: Chips, tmp_path: Path
+) -> None:
+    out = tmp_path / "models/tiny.onnx"
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(build_student, tiny, "fp16", out, chips=smooth_chips) for _ in range(2)]
+        assert {future.result().path for future in running} == {out}
+    assert sorted(p.name for p in out.parent.iterdir()) == ["tiny.json", "tiny.onnx"]
+    report = json.loads(out.with_suffix(".json").read_text())
+    assert report["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
 
 
 def test_int8_calibrates_on_other_tracks_than_it_is_measured_on(
