@@ -17,7 +17,7 @@ from .stream.decode.sources import open_source, printable
 from .stream.errors import NoFrames, SourceError, SourceMissing, SourceUnreadable
 from .stream.matching import Enrolled, template
 from .stream.ports import Detector, Embedder
-from .stream.sinks.gallery import IDENTITIES, Gallery, Shown, read_gallery
+from .stream.sinks.gallery import IDENTITIES, Gallery, Person, Shown, read_gallery
 from .stream.types import CHIP_PX, F32, U8, Crop
 
 BATCH = 64
@@ -124,9 +124,14 @@ def _identities(folder: Path) -> Iterator[Picture]:
     gallery = read_gallery(folder)
     for person in gallery.people:
         if person.identity is not None:
-            for shown in gallery.shots(person):
+            for shown in shots_of(gallery, person):
                 file, face = shot_face(gallery, shown)
                 yield Picture(f"identity-{person.identity}", file, face, shown.shot.calibrated)
+
+
+def shots_of(gallery: Gallery, person: Person) -> list[Shown]:
+    """The kept shots that stand for a person, best first."""
+    return gallery.chosen(person, gallery.kept(person))
 
 
 def shot_face(gallery: Gallery, shown: Shown) -> tuple[str, Crop | str]:

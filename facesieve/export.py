@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .enrolment import Unused
+from .enrolment import Unused, shots_of
 from .export_tables import need_arrow, tables, write_csv, write_parquet
 from .export_tracks import identities, sightings, write_coco, write_mot, write_seqinfo
 from .stream.decode.sources import slug
@@ -110,7 +110,7 @@ def _write_folders(gallery: Gallery, done: Exported) -> None:
         name = _person_name(gallery, person)
         make_folder(done.out / name)
         done.files[name] = 0
-        for number, shown in enumerate(gallery.shots(person), 1):
+        for number, shown in enumerate(shots_of(gallery, person), 1):
             shot, source = shown.shot, gallery.sources[shown.source]
             for file, end in zip(shown.files, (".jpg", "_chip.png"), strict=True):
                 if end == ".jpg" and shot.portrait is None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from .build import SHIPPED_STUDENT, Built, build, build_embedder
-from .config import Config, StudentConfig
+from .config import Config, IdentityConfig, StudentConfig
 from .engines.models.recognisers import Pixels
 from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store
-from .enrolment import BATCH, Unused, enrol, pictures, shot_face
+from .enrolment import BATCH, Unused, enrol, pictures, shot_face, shots_of
 from .matches import Matches, Probe
 from .stream.errors import ConfigError
 from .stream.identity.embedding import ScorerEmbedder
@@ -23,7 +23,7 @@ from .stream.ports import Embedder
 from .stream.sinks.gallery import Gallery, Shown, read_gallery
 from .stream.types import F32, Crop
 
-STUDENT = "student"
+STUDENT, ZOO = "student", "sface"
 DEFAULT_FMR = 1e-3
 
 
@@ -33,28 +33,30 @@ def match(
     config: Config,
     *,
     embedder: str = STUDENT,
-    pixels: Pixels | None = None,
+    preprocessing: Pixels | None = None,
     fmr: float | None = None,
     threshold: float | None = None,
     top: int = 5,
 ) -> Matches:
     """Match every track and identity of a run against a gallery (enrolment.pictures says of which kinds).
 
-    embedder: "student" (the configured quality network's own embedding) or the path of an ONNX recogniser,
-    which wants `pixels`. threshold: cosine similarity; without it that of the model's table at fmr (default
-    1e-3). top: candidates listed of each.
+    embedder: "student" (the configured quality network's own embedding), "sface", or the path of an ONNX
+    recogniser, whose pixels `preprocessing` names where facesieve does not know it. threshold: cosine
+    similarity; without it that of the model's table at fmr (default 1e-3). top: candidates listed of each.
     Raises SourceMissing for what is not there, NoFrames where nobody can be enrolled, ConfigError where no
     threshold can be had, ModelError and EngineError.
     """
     if not isinstance(config.scorer, StudentConfig):  # it weighs the gallery's faces, and may embed them
         config = config.model_copy(update={"scorer": StudentConfig()})
+    config = config.model_copy(update={"identity": IdentityConfig(enabled=False)})  # nobody is linked here
     results = read_gallery(run)
-    least = _threshold(_model(embedder, config), fmr, threshold)
+    model = _model(embedder, config)
+    least = _threshold(model, fmr, threshold)
     with ExitStack() as stack:
         built = stack.enter_context(closing(build(config)))
         embed: Embedder = ScorerEmbedder(built.scorer)
         if embedder != STUDENT:
-            embed = stack.enter_context(closing(build_embedder(config, Path(embedder), pixels)))
+            embed = stack.enter_context(closing(build_embedder(config, model, preprocessing)))
         found = pictures(gallery, built.detector, config.detector.min_score)
         enrolment = enrol(found, embed, lambda crops: _weights(built, crops), gallery)
         faces, unused = _embedded(results, embed)
@@ -65,10 +67,11 @@ def match(
 
 
 def _model(embedder: str, config: Config) -> Path:
-    if embedder != STUDENT:
-        return Path(embedder)
-    own = config.scorer.weights if isinstance(config.scorer, StudentConfig) else None
-    return own or Store().path(SHIPPED_STUDENT)
+    store = Store(commercial_use=config.models.licence == "commercial")
+    if embedder == STUDENT:
+        own = config.scorer.weights if isinstance(config.scorer, StudentConfig) else None
+        return own or store.path(SHIPPED_STUDENT)
+    return store.path(embedder) if embedder == ZOO else Path(embedder)
 
 
 def _threshold(model: Path, fmr: float | None, threshold: float | None) -> float:
@@ -146,7 +149,7 @@ def _probes(results: Gallery, answer: Callable[[Sequence[Shown]], _Answer]) -> I
                 yield Probe(source.folder, source.name, track.track, track.identity, *answer(shots))
     for person in results.people:
         if person.identity is not None:
-            yield Probe("", "", None, person.identity, *answer(results.shots(person)))
+            yield Probe("", "", None, person.identity, *answer(shots_of(results, person)))
 
 
 def _answer(

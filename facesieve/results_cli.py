@@ -24,9 +24,9 @@ def match(
         ),
     ],
     embedder: Annotated[
-        str, typer.Option(help="student (the quality network's own), or a recogniser as an ONNX file.")
+        str, typer.Option(help="student (the quality network's own), sface, or an ONNX recogniser.")
     ] = "student",
-    pixels: Annotated[
+    preprocessing: Annotated[
         Literal["imagenet", "symmetric", "raw"] | None,
         typer.Option(help="What an unknown ONNX recogniser wants its RGB pixels to be."),
     ] = None,
@@ -57,7 +57,7 @@ def match(
     settings = read_config(config) if config is not None else Config()
     found = compare(
         folder, gallery, settings,
-        embedder=embedder, pixels=pixels, fmr=fmr, threshold=threshold, top=top,
+        embedder=embedder, preprocessing=preprocessing, fmr=fmr, threshold=threshold, top=top,
     )  # fmt: skip
     if out is None:
         _show(found)
