@@ -130,8 +130,8 @@ class Pipeline:
                     yield from tell.advance(selector, frame.pts_s)
                     yield from tell.ends(selector, ended, TrackEnd.LOST)
         except Exception:
-            # Without an assessor: it may be what failed, and what was found is worth more than its measures.
-            tell = Telling(progress, None, on_revision)
+            # An assessor or on_revision may be what failed: the terminal events are worth more than either.
+            tell = Telling(progress, None, lambda revision: None)
             yield from tell.advance(selector, progress.pts_s)
             yield from tell.ends(selector, tracker.finish(), TrackEnd.SHUTDOWN)
             raise

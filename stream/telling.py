@@ -27,8 +27,8 @@ class Telling:
         yield from self._results([event for event in events if isinstance(event, TrackResult)])
         for event in events:
             if isinstance(event, ShotRevision):
-                self._progress.revisions += 1
                 self._on_revision(event)
+                self._progress.revisions += 1
 
     def ends(self, selector: Selector, tracks: Sequence[int], why: TrackEnd) -> Iterator[TrackResult]:
         """The terminal events of tracks."""
