@@ -141,7 +141,7 @@ def run(
     goes), 11–17 the source, 21–23 the output, 31–34 the model, 41 the engine, 130 interrupted.
     """
     from .console import Screen
-    from .job import run_sources
+    from .job import run_sources, whole_report
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
     settings = _selecting(settings, diversity, emit)
@@ -170,12 +170,16 @@ def run(
             if outcome.error is not None and os.environ.get(DEBUG):
                 raise outcome.error
             screen.outcome(outcome)
+        if page := whole_report(sources, out):
+            screen.report("Report of all sources", page)
     raise typer.Exit(EXIT_INTERRUPTED if EXIT_INTERRUPTED in codes else next(filter(None, codes), 0))
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that `facesieve run` has written.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder that `facesieve run` has written, of one source or of several.")
+    ],
 ) -> None:
     """Make report.html again from the files of a run."""
     from .stream.sinks.report import render_report

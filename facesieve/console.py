@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -121,8 +122,13 @@ class Screen:
             self.error(str(outcome.error))
         elif outcome.damage:
             self.error(f"{printable(outcome.spec)}: partial: {outcome.damage}")
-        if outcome.report is not None and not self._quiet and not self._as_json:
-            self._out.print(Text(f"Report: {printable(outcome.report.resolve())}"), soft_wrap=True)
+        if outcome.report is not None:
+            self.report("Report", outcome.report)
+
+    def report(self, name: str, path: Path) -> None:
+        """A page was written."""
+        if not self._quiet and not self._as_json:
+            self._out.print(Text(f"{name}: {printable(path.resolve())}"), soft_wrap=True)
 
     def error(self, message: str) -> None:
         """One clear line on stderr."""

@@ -28,6 +28,7 @@ from .stream.errors import (
     FacesieveError,
     ModelError,
     OutputError,
+    SourceMissing,
 )
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
@@ -35,6 +36,7 @@ from .stream.sinks.boxes import BoxFile
 from .stream.sinks.candidates import CandidateArchive
 from .stream.sinks.folder import FolderSink
 from .stream.sinks.records import shot_files
+from .stream.sinks.report import render_report
 from .stream.types import BestShot, Quality, ShotRevision, TrackResult, TrackSummary
 
 STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
@@ -157,6 +159,17 @@ def run_sources(
             yield outcome
             if outcome.interrupted or isinstance(outcome.error, OutputError | ModelError | EngineError):
                 return
+
+
+def whole_report(specs: Sequence[str], out: Path) -> Path | None:
+    """The page over all sources, for what is there; None for one source, whose own page says it all, and
+    where no source has results."""
+    if len(specs) < 2:
+        return None
+    try:
+        return render_report(out)
+    except SourceMissing:
+        return None
 
 
 def _run_one(
