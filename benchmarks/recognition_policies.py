@@ -14,6 +14,15 @@ from facesieve.stream.types import F32, U8
 
 DRAWS = 20
 STUDENT_NAME = "facesieve-t"
+REFERENCES = (
+    "all frames, mean",
+    *(
+        f"{name}, {k}"
+        for k in ("1 frame", "3 frames")
+        for name in ("random", "largest", "sharpest", "LightQNet")
+    ),
+)
+"""What every policy is held against."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,12 @@ def policies(videos: Videos, vectors: F32, scores: Mapping[str, F32], weights: F
         made.append(Policy(f"random, {frames}", drawn, calls))
         for name, score in scores.items():
             best = [rows[np.argsort(-score[rows], kind="stable")[:k]] for rows in videos.rows]
-            made.append(Policy(f"{name}, {frames}", [[(1.0, mean(rows))] for rows in best], calls))
-        if videos.shots is None:
-            kept = [r[np.argsort(-scores[STUDENT_NAME][r], kind="stable")[:k]] for r in videos.rows]
-        else:
-            kept = [shots[:k] for shots in videos.shots]
-        calls = float(np.mean([len(rows) for rows in kept]))
-        picks = [[(1.0, mean(rows, weights))] for rows in kept]
-        made = [p for p in made if p.name != f"{STUDENT_NAME}, {frames}"]
-        made.append(Policy(f"{STUDENT_NAME}, {frames}", picks, calls))
+            share = equal
+            if name == STUDENT_NAME:
+                share = weights
+                best = best if videos.shots is None else [shots[:k] for shots in videos.shots]
+            calls = float(np.mean([len(rows) for rows in best]))
+            made.append(Policy(f"{name}, {frames}", [[(1.0, mean(rows, share))] for rows in best], calls))
     oracle = oracle_quality(vectors, Tracks(videos.rows, videos.persons))
     best = [rows[[np.argmax(oracle[rows])]] for rows in videos.rows]
     return [*made, Policy("oracle, 1 frame", [[(1.0, vectors[rows])] for rows in best], 1.0)]
