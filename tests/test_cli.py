@@ -127,6 +127,43 @@ def test_embeddings_are_written_only_when_asked_for(
         assert len(shot["embedding"]) == 128  # type: ignore[arg-type]
 
 
+def test_shots_told_early_come_before_their_track_ends(run: Run, shared: Path, tmp_path: Path) -> None:
+    clip = shared / "videos/short_hamilton_clip.mp4"
+    done = run(clip, "--out", tmp_path / "early", "--emit", "realtime", "--json", "--top-k", "2")
+    assert done.code == 0, done.err
+    events = [json.loads(line) for line in done.out.splitlines()]
+    told = [event for event in events if event["event"] == "revision"]
+    assert told
+    ended: set[int] = set()
+    for event in events:
+        if event["event"] == "revision":
+            assert event["track"] not in ended
+            assert (tmp_path / "early" / event["portrait"]).is_file()
+        elif event["event"] == "track":
+            ended.add(event["track"])
+    lines = lines_of(tmp_path / "early/revisions.jsonl")
+    assert [(e["track"], e["revision"]) for e in told] == [(e["track"], e["revision"]) for e in lines]
+    assert run(clip, "--out", tmp_path / "late", "--top-k", "2").code == 0
+    shots = [(tmp_path / name / "shots.jsonl").read_bytes() for name in ("early", "late")]
+    assert shots[0] == shots[1]
+    assert not (tmp_path / "late/revisions.jsonl").exists()
+
+
+def test_a_quick_shot_needs_a_calibrated_scorer(run: Run, shared: Path, tmp_path: Path) -> None:
+    done = run(shared / "videos/single_face.mp4", "--out", tmp_path / "out", "--emit", "timeliness")
+    assert_one_error(done, 2, "timeliness", "analytical-1", "calibration")
+
+
+def test_diverse_shots_of_a_film(run: Run, shared: Path, tmp_path: Path) -> None:
+    clip = shared / "videos/WolfgangLanger_Pexels.mp4"
+    for kind in ("none", "pose"):
+        assert run(clip, "--out", tmp_path / kind, "--diversity", kind).code == 0
+    plain, diverse = (lines_of(tmp_path / kind / "shots.jsonl") for kind in ("none", "pose"))
+    assert len(plain) == len(diverse) == 3
+    assert plain[0]["frame_index"] == diverse[0]["frame_index"]  # the best one is in both
+    assert {s["frame_index"] for s in plain} != {s["frame_index"] for s in diverse}
+
+
 def test_several_sources_get_a_folder_each(run: Run, shared: Path, tmp_path: Path) -> None:
     clips = [shared / "videos/single_face.mp4", shared / "videos/no_face.mp4"]
     done = run(*clips, "--out", tmp_path / "out", "--json")
