@@ -35,7 +35,7 @@ from .engines.models.centerface import CenterFace
 from .engines.models.facemesh import FaceMesh
 from .engines.models.letterbox import STRIDE, FaceSized
 from .engines.models.mediapipe import MediaPipeTasks
-from .engines.models.recognisers import KNOWN, PIXELS, OnnxEmbedder, Pixels
+from .engines.models.recognisers import BGR, KNOWN, PIXELS, OnnxEmbedder, Pixels
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
@@ -130,6 +130,7 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
     parts = _Parts(config, _store(config), ExitStack())
     engine = parts._engine(path, None, exact=True)
     image, *_ = (dtype for _, dtype in engine.inputs.values())
+    bgr = False
     if image != np.uint8:
         engine.close()
         wanted = pixels or KNOWN.get(digest(path))
@@ -137,8 +138,8 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
             raise ConfigError(
                 f"{path}: an unknown recogniser: say which pixels it wants, one of {', '.join(PIXELS)}"
             )
-        engine = parts._engine(path, PIXELS[wanted], exact=True)
-    return OnnxEmbedder(engine, name=scorer_name(path))
+        engine, bgr = parts._engine(path, PIXELS[wanted], exact=True), wanted in BGR
+    return OnnxEmbedder(engine, name=scorer_name(path), bgr=bgr)
 
 
 def _store(config: Config) -> Store:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .engines.models.recognisers import Pixels
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.policy import Diversity, Emit
 
@@ -257,7 +258,7 @@ class IdentityConfig(Table):
 
     enabled: Literal["auto"] | bool = "auto"
     embedder: str = "student"
-    preprocessing: Literal["imagenet", "symmetric", "raw"] | None = None
+    preprocessing: Pixels | None = None
     store: str | None = None
     index: Literal["exact", "usearch"] = "exact"
     fmr: float = Field(1e-5, gt=0, lt=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .engines.models.recognisers import Pixels
 from .config import Config, read_config
 from .stream.errors import EXIT_PARTIAL, ConfigError
 
@@ -27,7 +28,7 @@ def match(
         str, typer.Option(help="student (the quality network's own), sface, or an ONNX recogniser.")
     ] = "student",
     preprocessing: Annotated[
-        Literal["imagenet", "symmetric", "raw"] | None,
+        Pixels | None,
         typer.Option(help="What an unknown ONNX recogniser wants its RGB pixels to be."),
     ] = None,
     fmr: Annotated[

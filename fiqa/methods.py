@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
+
+from ..engines.models.recognisers import FAMILIES, Family
 
 Method = Literal["faceqan", "diffiqa"]
 StudentMethod = Literal["ediffiqa", "diffiqa-r", "aikd"]
 Architecture = Literal["ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l", "aikd", "diffiqa-r"]
-Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib"]
+Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib", Family]
+
+
+def plain(preprocessing: Preprocessing | None) -> Preprocessing | None:
+    """What a published recogniser's name stands for; the others as they are."""
+    if preprocessing in FAMILIES:
+        return FAMILIES[cast(Family, preprocessing)]
+    return preprocessing

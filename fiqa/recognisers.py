@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..stream.errors import ConfigError, ModelInvalid
 from .checkpoints import load_weights, read_state_dict
-from .methods import Preprocessing
+from .methods import Preprocessing, plain
 from .networks import FoamliuMobileFaceNet, IResNet, MobileFaceNet
 from .networks.iresnet import BLOCKS
 from .onnx_torch import OnnxNetwork
@@ -67,10 +67,12 @@ class Recogniser(nn.Module):
 def load_recogniser(path: Path, preprocessing: Preprocessing | None = None) -> Recogniser:
     """A recogniser from an ONNX file, a torch state dict, or dlib's .dat.
 
-    preprocessing: must be given for an ONNX file that is neither one of ours nor known by its hash; for
-    the rest it may overrule what belongs to the architecture. Raises ConfigError where it is wanted and
-    absent, ModelInvalid for a network that is none of the known ones.
+    preprocessing: must be given for an ONNX file that is neither one of ours nor known by its hash (the name
+    of a published recogniser stands for what its authors' code does: unverified); for the rest it may
+    overrule what belongs to the architecture. Raises ConfigError where it is wanted and absent, ModelInvalid
+    for a network that is none of the known ones.
     """
+    preprocessing = plain(preprocessing)
     match path.suffix.lower():
         case ".onnx":
             return _from_onnx(path, preprocessing)

@@ -12,16 +12,37 @@ from ...stream.ports import Closing, Engine
 from ...stream.types import CHIP_PX, F32, Crop
 from ..signature import PixelInput, describe
 
-Pixels = Literal["imagenet", "symmetric", "raw"]
+Family = Literal["arcface", "cosface", "curricularface", "elasticface", "swinface", "transface", "adaface"]
+Pixels = Literal["imagenet", "symmetric", "symmetric-bgr", "raw", Family]
 
 _IMAGENET = PixelInput(
     (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), batch=None, height=CHIP_PX, width=CHIP_PX
 )
 _SYMMETRIC = PixelInput((127.5,) * 3, (127.5,) * 3, batch=None, height=CHIP_PX, width=CHIP_PX)
 _RAW = PixelInput(batch=None, height=CHIP_PX, width=CHIP_PX)
-PIXELS: Final[dict[Pixels, PixelInput]] = {"imagenet": _IMAGENET, "symmetric": _SYMMETRIC, "raw": _RAW}
+FAMILIES: Final[dict[Family, Literal["symmetric", "symmetric-bgr"]]] = {
+    "arcface": "symmetric",
+    "cosface": "symmetric",
+    "curricularface": "symmetric",
+    "elasticface": "symmetric",
+    "swinface": "symmetric",
+    "transface": "symmetric",
+    "adaface": "symmetric-bgr",
+}
+"""Published recognisers by name → the pixels that their authors' code gives them. Unverified: none of their
+weights could be had where this was written."""
+PIXELS: Final[dict[Pixels, PixelInput]] = {
+    "imagenet": _IMAGENET,
+    "symmetric": _SYMMETRIC,
+    "symmetric-bgr": _SYMMETRIC,
+    "raw": _RAW,
+    **dict.fromkeys(FAMILIES, _SYMMETRIC),
+}
 """How a recogniser wants its RGB pixels: less the ImageNet mean over its deviation (both ×255); (x − 127.5) /
-127.5; or 0…255 as they are."""
+127.5, in RGB or in BGR order; or 0…255 as they are."""
+BGR: Final[frozenset[Pixels]] = frozenset(
+    ("symmetric-bgr", *(family for family, pixels in FAMILIES.items() if pixels == "symmetric-bgr"))
+)
 
 KNOWN: Final[dict[str, Pixels]] = {
     # foamliu/MobileFaceNet, 128-d
@@ -37,11 +58,12 @@ class OnnxEmbedder(Closing):
 
     The engine takes uint8 chips (n, 112, 112, 3) RGB, because the graph does or because it was built with one
     of PIXELS, and gives one array of one row a chip. name: as for OnnxScorer, with the model's hash.
-    max_batch: larger lists are split; a graph with a fixed batch is fed that many.
+    max_batch: larger lists are split; a graph with a fixed batch is fed that many. bgr: the network wants its
+    channels the other way round.
     """
 
-    def __init__(self, engine: Engine, *, name: str, max_batch: int = 32) -> None:
-        self._engine, self.name = engine, name
+    def __init__(self, engine: Engine, *, name: str, max_batch: int = 32, bgr: bool = False) -> None:
+        self._engine, self.name, self._bgr = engine, name, bgr
         if len(engine.inputs) != 1 or len(engine.outputs) != 1:
             found = f"{sorted(engine.inputs)} and {sorted(engine.outputs)}"
             raise ModelInvalid(f"{name}: expected a recogniser of one input and one output, got {found}")
@@ -74,7 +96,7 @@ class OnnxEmbedder(Closing):
         count = self._fixed or len(crops)
         chips = np.zeros((count, CHIP_PX, CHIP_PX, 3), np.uint8)
         for row, crop in enumerate(crops):
-            chips[row] = crop.chip
+            chips[row] = crop.chip[..., ::-1] if self._bgr else crop.chip
         raw = self._engine.infer({self._input: chips})[self._output]
         if raw.shape[0] != count:
             raise ModelInvalid(f"{self.name}: {count} chips in, an output of {raw.shape} out")

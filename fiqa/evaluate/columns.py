@@ -21,7 +21,7 @@ from ...stream.sinks.files import make_folder, write_whole
 from ...stream.types import F32, U8
 from ..edc import unit
 from ..embedders import IMAGENET_MEAN, IMAGENET_STD, compile_onnx
-from ..methods import Preprocessing
+from ..methods import Preprocessing, plain
 from ..recognisers import KNOWN, PREPROCESSINGS, load_recogniser
 from .chips import Finder, read_chips
 from .datasets import Dataset
@@ -131,7 +131,7 @@ def judge(path: Path, preprocessing: Preprocessing | None) -> Column:
 
     preprocessing must be given for an ONNX file that is neither one of ours (uint8 chips) nor known.
     """
-    digest = _digest(path, "recogniser")
+    digest, preprocessing = _digest(path, "recogniser"), plain(preprocessing)
     if path.suffix.lower() != ".onnx":
         recogniser = load_recogniser(path, preprocessing)
         return Column(f"judge {digest} {recogniser.preprocessing}", _by_torch(recogniser))

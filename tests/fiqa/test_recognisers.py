@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from facesieve.engines.models.recognisers import FAMILIES
 from facesieve.fiqa import export
 from facesieve.fiqa.networks import EDifFIQA, IResNet, build_student
 from facesieve.fiqa.onnx_torch import OnnxNetwork
@@ -168,3 +169,16 @@ def test_foamliu_as_torch_and_as_onnx_agree(shared):
     converted = load_recogniser(shared / "models" / "mobilefacenet_foamliu.onnx")
     assert ours(x).shape == (2, 128)
     torch.testing.assert_close(converted(x), ours(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_published_name_stands_for_its_pixels(tmp_path, family):
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["gap"]),
+        helper.make_node("Flatten", ["gap"], ["y"]),
+    ]
+    path = save_graph(tmp_path / "means.onnx", nodes, {}, ("n", 3), ("n", 3, 112, 112))
+    colours = torch.tensor([0.9, 0.5, 0.1])
+    got = load_recogniser(path, family)(colours.view(1, 3, 1, 1).expand(1, 3, 112, 112))[0]
+    wanted = (colours - 0.5) / 0.5
+    assert torch.allclose(got, wanted.flip(0) if family == "adaface" else wanted, atol=1e-6)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facesieve.engines.models.recognisers import KNOWN, PIXELS, OnnxEmbedder
+from facesieve.build import build_embedder
+from facesieve.config import Config
+from facesieve.engines import onnx_wire
+from facesieve.engines.models.recognisers import FAMILIES, KNOWN, PIXELS, Family, OnnxEmbedder
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.openvino import OpenVinoEngine
 from facesieve.engines.zoo.fetch import digest
-from facesieve.stream.errors import ModelInvalid
+from facesieve.stream.errors import ConfigError, ModelInvalid
 from facesieve.stream.geometry import ARCFACE_POINTS
 from facesieve.stream.ports import Engine
 from facesieve.stream.types import Crop
@@ -86,3 +90,22 @@ def test_a_known_recogniser_gives_the_same_through_both_engines(shared: Path) ->
     assert first.shape == (3, 128)
     np.testing.assert_allclose((first * second).sum(1), 1, atol=1e-5)
     assert (first @ first.T)[0, 1] < 0.999  # and not the same of everything
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_published_recognisers_get_the_pixels_of_their_authors(
+    mean_colour: bytes, tmp_path: Path, family: Family
+) -> None:
+    """A made-up graph of their interface: float RGB or BGR in, one embedding out; here the mean colours."""
+    path = tmp_path / "published.onnx"
+    path.write_bytes(onnx_wire.with_input_shapes(mean_colour, {"x": (None, 3, 112, 112)}))
+    chip = np.empty((112, 112, 3), np.uint8)
+    chip[:] = (250, 130, 20)
+    wanted = (np.array([250, 130, 20]) - 127.5) / 127.5
+    if family == "adaface":
+        wanted = wanted[::-1]
+    with closing(build_embedder(Config(), path, family)) as embedder:
+        rows = embedder.embed([Crop.of_chip(chip, ARCFACE_POINTS)] * 3)
+    np.testing.assert_allclose(rows, [wanted / np.linalg.norm(wanted)] * 3, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"one of imagenet, symmetric, .*adaface"):
+        build_embedder(Config(), path)
