@@ -1,0 +1,131 @@
+"""From the spool to the receivers: each at its own pace, for ever."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import FacesieveError, OutputFull
+from ..ports import Closing
+from .backoff import Backoff
+from .events import Message
+from .spool import Spool, Spooled
+
+_LOG = logging.getLogger("facesieve.serve")
+_FIRST_S, _MOST_S = 0.5, 60.0
+
+
+class DeliveryFailed(FacesieveError):
+    """The receiver cannot take events now; the message is free of secrets."""
+
+
+class DeliveryRefused(FacesieveError):
+    """The receiver will never take this event: trying again is no use."""
+
+
+class Receiver(Protocol):
+    """Takes one message at a time, from one thread."""
+
+    def send(self, message: Message) -> None:
+        """Returns once the receiver has it. Raises DeliveryFailed or DeliveryRefused."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """sent, refused: since the start. failing: why the newest try failed, "" when it did not. tries: failed
+    ones since the last success."""
+
+    sent: int
+    refused: int
+    failing: str
+    tries: int
+
+
+class Delivery(Closing):
+    """One thread a receiver takes from the spool, sends, and marks as done: at least once, in order.
+
+    A failure is tried again after a growing wait, for as long as it takes; what is refused is logged by its
+    id and passed over. close sends what is there for up to `grace_s` and leaves the rest in the spool.
+    """
+
+    def __init__(
+        self, spool: Spool, receivers: Mapping[str, Receiver], *, rng: random.Random, grace_s: float = 5.0
+    ) -> None:
+        self._grace_s = grace_s
+        self._lines = [_Line(name, receiver, spool, rng) for name, receiver in receivers.items()]
+        for line in self._lines:
+            line.thread.start()
+
+    def reports(self) -> dict[str, DeliveryReport]:
+        """By receiver."""
+        return {line.name: line.report for line in self._lines}
+
+    def close(self) -> None:
+        """Send what is there, then hang up."""
+        for line in self._lines:
+            line.closing.set()
+        for line in self._lines:
+            line.thread.join(self._grace_s)
+        for line in self._lines:
+            line.leaving.set()
+        for line in self._lines:
+            line.thread.join(self._grace_s)
+            line.receiver.close()
+
+
+class _Line:
+    def __init__(self, name: str, receiver: Receiver, spool: Spool, rng: random.Random) -> None:
+        self.name, self.receiver, self._spool = name, receiver, spool
+        self._backoff = Backoff(_FIRST_S, _MOST_S, rng)
+        self.closing, self.leaving = threading.Event(), threading.Event()
+        self.report = DeliveryReport(0, 0, "", 0)
+        self.thread = threading.Thread(target=self._run, name=f"deliver-{name}", daemon=True)
+
+    def _run(self) -> None:
+        while not self.leaving.is_set():
+            items = self._spool.next(self.name, limit=8, timeout_s=0.25)
+            if not items and self.closing.is_set():
+                return
+            for item in items:
+                if not self._delivered(item):
+                    return
+                self._mark(item.seq)
+
+    def _delivered(self, item: Spooled) -> bool:
+        """Try until it is sent or refused; False when told to leave first."""
+        while not self.leaving.is_set():
+            try:
+                self.receiver.send(item.message)
+            except DeliveryRefused as error:
+                _LOG.error("%s refused event %s: %s", self.name, item.message.event.id, error)
+                self._note(refused=1)
+                return True
+            except Exception as error:  # noqa: BLE001  whatever a receiver's library raises, the event stays
+                self._note(failing=str(error) or type(error).__name__)
+                if self.closing.is_set():
+                    return False
+                wait_s = self._backoff.next_s()
+                _LOG.warning("%s does not take events (next try in %.1f s): %s", self.name, wait_s, error)
+                self.closing.wait(wait_s)
+            else:
+                self._backoff.reset()
+                self._note(sent=1)
+                return True
+        return False
+
+    def _mark(self, seq: int) -> None:
+        try:
+            self._spool.done(self.name, seq)
+        except OutputFull as error:
+            _LOG.warning("%s: an event may be sent again: %s", self.name, error)
+
+    def _note(self, *, sent: int = 0, refused: int = 0, failing: str = "") -> None:
+        was = self.report
+        tries = was.tries + 1 if failing else 0
+        self.report = DeliveryReport(was.sent + sent, was.refused + refused, failing, tries)

@@ -1,0 +1,104 @@
+"""MQTT 5, with a topic a camera."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import ssl
+from typing import Any
+
+from ...errors import ConfigError, EngineUnavailable
+from ..delivery import DeliveryFailed
+from ..events import CameraState, Message
+from .envelope import MEDIA_TYPE, cloud_event
+
+_UNSAFE = re.compile(r"[+#/\x00-\x1f]")
+
+
+class Mqtt:
+    """Publishes each event with QoS 1 under PREFIX/CAMERA/KIND; returns once the broker has it.
+
+    `PREFIX/CAMERA/camera_state` is retained, so that who subscribes late knows how every camera is.
+    `PREFIX/status` is retained too: "online", and, by the last will, "offline" when this service dies.
+    The client's own thread keeps the connection and comes back after an outage.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int | None = None,
+        *,
+        prefix: str = "facesieve",
+        client_id: str = "facesieve",
+        username: str | None = None,
+        password: str | None = None,
+        tls: bool = False,
+        ca_file: str | None = None,
+        timeout_s: float = 10.0,
+        images: bool = True,
+    ) -> None:
+        try:
+            import paho.mqtt.client as mqtt
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as missing:
+            raise EngineUnavailable("MQTT needs `pip install facesieve[serve]`") from missing
+        if not prefix or "+" in prefix or "#" in prefix:
+            raise ConfigError(f"expected an MQTT prefix without wildcards, got {prefix!r}")
+        port = port or (8883 if tls else 1883)
+        self._shown, self._prefix, self._timeout_s, self._images = f"{host}:{port}", prefix, timeout_s, images
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
+        client.max_queued_messages_set(16)  # the spool is the queue
+        client.reconnect_delay_set(1, 60)
+        client.will_set(f"{prefix}/status", "offline", qos=1, retain=True)
+        client.on_connect = self._greet
+        if username is not None:
+            client.username_pw_set(username, password)
+        if tls:
+            context = ssl.create_default_context()
+            if ca_file is not None:
+                context.load_verify_locations(ca_file)
+            client.tls_set_context(context)
+        client.connect_async(host, port, keepalive=30)
+        client.loop_start()
+        self._client = client
+
+    def send(self, message: Message) -> None:
+        """Publish it. Raises DeliveryFailed when the broker has not confirmed it in time."""
+        if not self._client.is_connected():
+            raise DeliveryFailed(f"the MQTT broker {self._shown} is not connected")
+        event = message.event
+        topic = f"{self._prefix}/{_UNSAFE.sub('_', event.origin.camera)}/{event.type}"
+        sent = self._client.publish(
+            topic,
+            cloud_event(message, images=self._images),
+            qos=1,
+            retain=isinstance(event, CameraState),
+            properties=self._properties(),
+        )
+        try:
+            sent.wait_for_publish(self._timeout_s)
+        except (RuntimeError, ValueError) as error:
+            raise DeliveryFailed(f"the MQTT broker {self._shown}: {error}") from None
+        if not sent.is_published():
+            raise DeliveryFailed(f"the MQTT broker {self._shown} did not confirm in {self._timeout_s:g} s")
+
+    def close(self) -> None:
+        """Say goodbye: a clean end sends no last will, so the status is set by hand."""
+        if self._client.is_connected():
+            gone = self._client.publish(f"{self._prefix}/status", "offline", qos=1, retain=True)
+            with contextlib.suppress(RuntimeError, ValueError):
+                gone.wait_for_publish(2.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _greet(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if not reason.is_failure:
+            client.publish(f"{self._prefix}/status", "online", qos=1, retain=True)
+
+    def _properties(self) -> Any:
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        made: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        made.ContentType = MEDIA_TYPE
+        return made
