@@ -88,7 +88,7 @@ class Spread:
         apart = np.linalg.norm(a[:, None] - b[None], axis=2)
         if self.kind == "time":
             return np.asarray(np.exp(-apart / TIME_S), np.float64)
-        return np.clip(1 - np.nan_to_num(apart) / POSE_DEG, 0, 1)
+        return np.asarray(np.clip(1 - np.nan_to_num(apart) / POSE_DEG, 0, 1), np.float64)
 
 
 def _places(views: Sequence[View]) -> F64:
