@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,11 @@ from .config import (
 from .engines.models.blazeface import BlazeFace
 from .engines.models.bounds import BoundFacts, ScoreEstimator
 from .engines.models.centerface import CenterFace
+from .engines.models.eyes import EyeOpening
 from .engines.models.facemesh import FaceMesh
 from .engines.models.letterbox import STRIDE, FaceSized
 from .engines.models.mediapipe import MediaPipeTasks
+from .engines.models.occlusion import Occlusion
 from .engines.models.recognisers import BGR, KNOWN, PIXELS, OnnxEmbedder, Pixels
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
@@ -52,13 +54,14 @@ from .engines.zoo.store import Store, cache_folder
 from .identify import Linking
 from .stream.analytical import AnalyticalScorer
 from .stream.bound import TrackBound
+from .stream.components import Measured, read_profile
 from .stream.errors import ConfigError, WeightsUnavailable
 from .stream.gate import gate
 from .stream.identity.embedding import ScorerEmbedder
 from .stream.identity.thresholds import LinkThresholds, VerificationTable
 from .stream.pipeline import Pipeline
 from .stream.policy import SelectionPolicy
-from .stream.ports import Detector, Embedder, Engine, QualityScorer, ScoreBound, Tracker
+from .stream.ports import Assessor, Detector, Embedder, Engine, QualityScorer, ScoreBound, Tracker
 from .stream.selection import TopKSelector
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
@@ -114,6 +117,7 @@ def build(config: Config, store: Store | None = None) -> Built:
             scene_cuts=config.tracker.scene_cuts,
             margin=config.output.margin,
             new_bound=new_bound,
+            assessor=parts.assessor() if config.components.enabled or policy.judges_components else None,
         )
         linking = parts.linking(scorer)
         return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close, linking)
@@ -231,6 +235,22 @@ class _Parts:
                 )
                 self._stack.callback(made.close)
                 return made
+
+    def assessor(self) -> Assessor:
+        """What measures quality components. Its networks run on OpenVINO whatever the engine: the face mesh
+        exists as TensorFlow Lite only."""
+        engine = self._config.engine
+        cached = not isinstance(engine, OpenVinoConfig) or engine.cache
+        on_cpu = self._config.model_copy(update={"engine": OpenVinoConfig(threads=1, cache=cached)})
+        parts = _Parts(on_cpu, self._store, self._stack)
+        made = Measured(
+            parts._mesh(),
+            EyeOpening(parts._engine(parts._weights("eye-opening", None, task="quality"), None)),
+            Occlusion(parts._engine(parts._weights("occlusion", None, task="quality"), None)),
+        )
+        self._stack.callback(made.close)
+        self.models += [facts for facts in parts.models if facts not in self.models]
+        return made
 
     def new_bound(self, scorer: QualityScorer) -> Callable[[], ScoreBound] | None:
         """What bounds the scorer's scores; None where nothing does, or all faces are to be scored."""
@@ -359,7 +379,7 @@ def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThres
     if table is not None:
         found = table.thresholds(config.fmr)
         stay = found.stay if config.stay_threshold is None else config.stay_threshold
-        return LinkThresholds(found.join, stay, found.min_quality if low is None else low)
+        return replace(found, stay=stay, min_quality=found.min_quality if low is None else low)
     if asked:
         raise ConfigError(
             f"{path}: nobody has measured from which similarity on its embeddings are of one person: set "
@@ -445,6 +465,7 @@ def _policy(whole: Config) -> SelectionPolicy:
         max_truncated=config.max_truncated,
         min_sharpness=config.min_sharpness,
         max_occlusion=config.max_occlusion,
+        fit=None if config.profile is None else read_profile(config.profile).failures,
         min_score=config.min_score,
         min_quality=config.min_quality,
         enrol_min_quality=config.enrol_min_quality,

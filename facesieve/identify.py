@@ -23,7 +23,7 @@ from .stream.identity.retention import DAY_S, Retention, retain
 from .stream.identity.rows import ShotRow
 from .stream.identity.sql import SqlStore
 from .stream.identity.store import IdentityStore
-from .stream.identity.templates import track_template
+from .stream.identity.templates import of_one_face, track_template
 from .stream.identity.thresholds import LinkThresholds
 from .stream.ports import Closing, Embedder
 from .stream.sinks.records import shot_files
@@ -75,21 +75,24 @@ class Identification(Closing):
         self._visit = None
 
     def identify(self, result: TrackResult) -> TrackResult:
-        """The same result with its identity; without one where no shot was kept."""
+        """The same result with its identity; without one where no shot was kept.
+
+        Shots of a second face, where the tracker went astray, stay with the track but are nobody's."""
         if not result.shots:
             return result
         vectors = shot_embeddings(result.shots, self._linking.embedder)
         linker, visit = self._ready(len(vectors[0]))
+        mine = of_one_face(result.shots, vectors, self._linking.thresholds.within)
+        shots, vectors = [result.shots[i] for i in mine], [vectors[i] for i in mine]
         summary = result.summary
         seen = Appearance(
             track=summary.track,
             first_pts_s=summary.first_pts_s,
             last_pts_s=summary.last_pts_s,
             frames_seen=summary.frames_seen,
-            template=track_template(result.shots, vectors, self._config.template_k),
+            template=track_template(shots, vectors, self._config.template_k),
             shots=[
-                _shot_row(shot, summary.window, vector)
-                for shot, vector in zip(result.shots, vectors, strict=True)
+                _shot_row(shot, summary.window, vector) for shot, vector in zip(shots, vectors, strict=True)
             ],
         )
         identity = linker.link(visit, seen, self._clock())

@@ -40,6 +40,20 @@ def mean_template(vectors: npt.NDArray[np.floating], weights: npt.NDArray[np.flo
     return np.asarray(total / length, np.float32)
 
 
+def of_one_face(shots: Sequence[BestShot], vectors: Sequence[F32], least: float) -> list[int]:
+    """Places of the shots that are of the face that the track shows most: a tracker that is led astray, when
+    one face passes before another, goes on with someone else under the old number.
+
+    Around each shot stand those that are as similar to it as least; the heaviest such group by quality is
+    taken, of two equals the one of the better shot.
+    """
+    alike = np.stack(vectors) @ np.stack(vectors).T >= least
+    np.fill_diagonal(alike, True)
+    weights = np.maximum(_quality(shots), LEAST_WEIGHT)
+    order = sorted(range(len(shots)), key=lambda i: (-float(alike[i] @ weights), -shots[i].quality.score))
+    return np.flatnonzero(alike[order[0]]).tolist()
+
+
 def track_template(shots: Sequence[BestShot], vectors: Sequence[F32], top_k: int = 5) -> Template:
     """The template of the top_k best of a track's shots. vectors: the embedding of each shot, in order.
 
@@ -48,9 +62,12 @@ def track_template(shots: Sequence[BestShot], vectors: Sequence[F32], top_k: int
     if not shots or len(shots) != len(vectors):
         raise ValueError(f"expected an embedding a shot and one or more, got {len(vectors)} for {len(shots)}")
     best = sorted(zip(shots, vectors, strict=True), key=lambda pair: -pair[0].quality.score)[:top_k]
-    quality = np.array(
-        [1.0 if s.quality.calibrated is None else s.quality.calibrated for s, _ in best], np.float64
-    )
+    quality = _quality([shot for shot, _ in best])
     weights = np.maximum(quality, LEAST_WEIGHT)
     vector = mean_template(np.stack([v for _, v in best]), weights)
     return Template(vector, float(np.average(quality, weights=weights)))
+
+
+def _quality(shots: Sequence[BestShot]) -> npt.NDArray[np.float64]:
+    """(k,) calibrated qualities; 1 where there is no calibration."""
+    return np.array([1.0 if s.quality.calibrated is None else s.quality.calibrated for s in shots])

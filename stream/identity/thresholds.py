@@ -18,11 +18,13 @@ STAY_FACTOR = 10.0
 class LinkThresholds:
     """Cosine similarities. join: at or above it a track joins a person and two people become one. stay:
     a track below it (to the rest of its person) leaves. min_quality: of a template that may be joined to
-    others at all, in [0, 1]."""
+    others at all, in [0, 1]. within: shots of one track that are less alike are of two faces; −1 trusts the
+    tracker."""
 
     join: float
     stay: float
     min_quality: float = 0.0
+    within: float = -1.0
 
     def __post_init__(self) -> None:
         if not -1 <= self.stay <= self.join <= 1:
@@ -68,10 +70,10 @@ class VerificationTable:
         raise AssertionError("the measured rates leave no gap")
 
     def thresholds(self, fmr: float) -> LinkThresholds:
-        """join at the rate, stay at STAY_FACTOR times the rate (or the highest that was measured)."""
-        return LinkThresholds(
-            self.at(fmr), self.at(min(STAY_FACTOR * fmr, self.fmr[0])), min_quality=self.min_quality
-        )
+        """join at the rate, stay at STAY_FACTOR times the rate (or the highest that was measured), within at
+        the highest: that a tracker follows one face is likely beforehand."""
+        stay = self.at(min(STAY_FACTOR * fmr, self.fmr[0]))
+        return LinkThresholds(self.at(fmr), stay, min_quality=self.min_quality, within=self.threshold[0])
 
     @staticmethod
     def beside(model: Path, sha256: str) -> VerificationTable | None:
