@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from ...stream.sinks.page import content_policy
 from ..selection import Interval
 from .figures import JudgeFigures
 from .plots import correlation_plot, edc_plot, histograms, interval_plot, seconds_plot
@@ -33,10 +33,7 @@ p.note { color: #767676; max-width: 46rem; }
 
 def page(results: Sequence[SetResult], methods: Sequence[Method], cost: Runtime | None = None) -> str:
     """The page of all results."""
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(_STYLE)}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
+    policy = content_policy(_STYLE)
     body = "".join(part for result in results for part in _dataset(result, methods))
     body += "" if cost is None else "".join(_cost(cost))
     return (
@@ -52,10 +49,6 @@ def page(results: Sequence[SetResult], methods: Sequence[Method], cost: Runtime 
 def comparison(method: str, judge: str, methods: Sequence[Method]) -> str:
     """What the figures of a method under this judge are; baselines are independent of every judge."""
     return next((m.comparison(judge) for m in methods if m.name == method), "independent")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _note() -> str:
