@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 from ..engines.models.recognisers import FAMILIES, Family
 
@@ -15,5 +15,5 @@ Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib
 def plain(preprocessing: Preprocessing | None) -> Preprocessing | None:
     """What a published recogniser's name stands for; the others as they are."""
     if preprocessing in FAMILIES:
-        return FAMILIES[cast(Family, preprocessing)]
+        return FAMILIES[preprocessing]
     return preprocessing
