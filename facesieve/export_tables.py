@@ -18,7 +18,7 @@ from .stream.sinks.records import ShotRecord, TrackRecord, read_placed, shot_fil
 from .stream.sinks.results import present
 
 ROWS = 1024
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t")
 Row = Mapping[str, Any]
 
 
@@ -147,7 +147,8 @@ def _identity_rows(gallery: Gallery) -> Iterator[Row]:
 
 
 def write_csv(path: Path, table: Table) -> int:
-    """Returns the number of rows. Text that a spreadsheet would take for a formula gets a ' before it."""
+    """Returns the number of rows. Text that a spreadsheet would take for a formula gets a ' before it, and
+    carriage returns become line breaks: readers end an unquoted row at them."""
     with (
         replacing(path) as fd,
         os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace", newline="") as file,
@@ -162,7 +163,10 @@ def write_csv(path: Path, table: Table) -> int:
 
 
 def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def need_arrow() -> None:

@@ -15,6 +15,7 @@ from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store
 from .enrolment import BATCH, Unused, enrol, pictures, shot_face, shots_of
 from .matches import Matches, Probe
+from .stream.decode.names import printable
 from .stream.errors import ConfigError
 from .stream.identity.embedding import ScorerEmbedder
 from .stream.identity.thresholds import VerificationTable
@@ -143,10 +144,11 @@ def _every_shot(results: Gallery) -> Iterator[Shown]:
 def _probes(results: Gallery, answer: Callable[[Sequence[Shown]], _Answer]) -> Iterator[Probe]:
     """Tracks by source and first time, then identities; those of which nothing was kept are left out."""
     for index, source in enumerate(results.sources):
+        name = printable(source.name)  # read from a file: it may hold anything
         for track in source.results.tracks:
             shots = [Shown(index, shot) for shot in source.results.shots.get(track.track, ())]
             if shots:
-                yield Probe(source.folder, source.name, track.track, track.identity, *answer(shots))
+                yield Probe(source.folder, name, track.track, track.identity, *answer(shots))
     for person in results.people:
         if person.identity is not None:
             yield Probe("", "", None, person.identity, *answer(shots_of(results, person)))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .engines.models.recognisers import Pixels
 from .config import Config, read_config
+from .engines.models.recognisers import Pixels
 from .stream.errors import EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
@@ -134,6 +134,9 @@ def _tell(found: Matches) -> None:
         f"{known} of {len(found.probes)} known, {len(enrolment.enrolled.people)} people enrolled, "
         f"threshold {found.threshold:.3f} ({at}) of {found.embedder}"
     ]
+    if found.fmr is not None:
+        strangers = min(1.0, found.fmr * len(enrolment.enrolled.people))
+        lines.append(f"at this FMR about {strangers:.2g} of all strangers get a name here; --fmr lowers it")
     lines += [f"not used: {file.file}: {file.reason}" for file in (*enrolment.unused, *found.unused)]
     lines += [f"not enrolled: {printable(person)}" for person in enrolment.absent]
     lines += [
