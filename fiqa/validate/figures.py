@@ -103,7 +103,7 @@ def regret(sample: Sample, teacher: NDArray[np.float64], seed: int) -> Regret | 
     tracks, rows = [], []
     for track in np.unique(sample.tracks):
         members = np.flatnonzero(sample.tracks == track)
-        kept = members[sample.ranks[members] == 1]
+        kept = _best_kept(sample, members)
         if len(kept) and len(members) > 1:
             best = members[int(np.argmax(teacher[members]))]
             chance = float(np.average(teacher[members], weights=sample.weights[members]))
@@ -180,6 +180,12 @@ def recognition(
     return Recognition(threshold, kept, chance, rise, len(table), cosines, impostors)
 
 
+def _best_kept(sample: Sample, members: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The best shot of a track, first; after it those of its other windows, if it was cut into windows."""
+    first = members[sample.ranks[members] == 1]
+    return first[np.argsort(-sample.student[first], kind="stable")]
+
+
 def _errors_by_track(
     sample: Sample, fails: NDArray[np.bool_], mated: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -188,7 +194,7 @@ def _errors_by_track(
     rows = []
     for track in np.unique(sample.tracks):
         members = np.flatnonzero(sample.tracks == track)
-        best = members[sample.ranks[members] == 1]
+        best = _best_kept(sample, members)
         if not len(best) or not weights[best[0]].sum():
             continue
         own = weights[best[0]]

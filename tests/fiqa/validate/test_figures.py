@@ -144,6 +144,12 @@ class TestRegret:
         assert found.share is not None
         assert found.share.value == pytest.approx(0.5 / (1 - 0.95))
 
+    def test_of_a_track_in_windows_the_best_windows_shot_counts(self) -> None:
+        drawn = sample([0, 0, 0], [1, 1, 0], student=[0.4, 0.7, 0.1])
+        found = regret(drawn, np.array([0.2, 0.6, 0.9]), seed=0)
+        assert found is not None
+        assert found.kept_rows.tolist() == [1]
+
     def test_nothing_kept_or_nothing_beside_it_is_no_regret(self) -> None:
         assert regret(sample([0, 0, 1], [0, 0, 1]), np.arange(3.0), seed=0) is None
 
