@@ -63,6 +63,7 @@ from .stream.pipeline import Pipeline
 from .stream.policy import SelectionPolicy
 from .stream.ports import Assessor, Detector, Embedder, Engine, QualityScorer, ScoreBound, Tracker
 from .stream.selection import TopKSelector
+from .stream.serve.shared import BatchingScorer, SerialAssessor, SharedDetector
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
 
@@ -94,33 +95,54 @@ class Built:
     """By what tracks are joined to people; None where they are not."""
 
 
-def build(config: Config, store: Store | None = None) -> Built:
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How the threads of many live sources share networks. detectors: instances that work at the same time.
+    max_batch, max_wait_s: see BatchingScorer."""
+
+    detectors: int
+    max_batch: int
+    max_wait_s: float
+
+
+def build(config: Config, store: Store | None = None, *, sharing: Sharing | None = None) -> Built:
     """A pipeline of the configuration's parts; missing weights are fetched.
 
-    Raises ModelError, EngineError or ConfigError naming the part.
+    sharing: makes a pipeline for live sources, which many threads may run at the same time: the cadence is
+    the sources' own, and every face is scored. Raises ModelError, EngineError or ConfigError naming the part.
     """
     with ExitStack() as stack:
         parts = _Parts(config, store or _store(config), stack)
         parts.check_licences()
         policy = _policy(config)
         detector, scorer = parts.detector(), parts.scorer()
-        new_bound = parts.new_bound(scorer)
+        linking = parts.linking(scorer)
+        new_bound = parts.new_bound(scorer) if sharing is None else None
         if new_bound is not None:
             policy = _in_raw_scores(policy, scorer)
+        judges = config.components.enabled or policy.judges_components
+        assessor = parts.assessor() if judges else None
+        if sharing is not None:
+            others = [parts.detector() for _ in range(sharing.detectors - 1)]
+            detector = SharedDetector([detector, *others])
+            scorer = BatchingScorer(scorer, max_batch=sharing.max_batch, max_wait_s=sharing.max_wait_s)
+            stack.callback(scorer.close)
+            assessor = None if assessor is None else SerialAssessor(assessor)
         pipeline = Pipeline(
             detector=detector,
             new_tracker=lambda: _tracker(config),
             scorer=scorer,
             new_selector=lambda source, stills: TopKSelector(policy, source=source, stills=stills),
             gate=functools.partial(gate, policy=policy),
-            hz=config.detector.hz,
+            hz=config.detector.hz if sharing is None else 0.0,
             scene_cuts=config.tracker.scene_cuts,
             margin=config.output.margin,
             new_bound=new_bound,
-            assessor=parts.assessor() if config.components.enabled or policy.judges_components else None,
+            assessor=assessor,
+            ahead=sharing is None,
         )
-        linking = parts.linking(scorer)
-        return Built(pipeline, detector, scorer, tuple(parts.models), stack.pop_all().close, linking)
+        models = tuple(dict.fromkeys(parts.models))
+        return Built(pipeline, detector, scorer, models, stack.pop_all().close, linking)
 
 
 def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> Embedder:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import identities_cli, models_cli, results_cli
+from . import identities_cli, models_cli, results_cli, serve_cli
 from ._version import __version__
 from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
@@ -291,6 +291,8 @@ def _interruptible() -> Iterator[threading.Event]:
 
 app.command("match")(results_cli.match)
 app.command("export")(results_cli.export)
+app.command("serve")(serve_cli.serve)
+app.command("schema")(serve_cli.schema)
 
 # The offline commands: each imports its tools (torch, onnx, matplotlib) when it is called, not before.
 app.command("label")(fiqa.label)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -190,7 +191,8 @@ class SelectionConfig(Table):
 
     min_face_px: shorter side of the face box. max_yaw_deg, max_pitch_deg, max_roll_deg: head pose estimated
     from the landmarks. max_truncated: share of the chip outside the frame. min_sharpness: of the chip,
-    whatever the scorer. max_occlusion: covered share of the face. min_score: of the scorer in use.
+    whatever the scorer. max_occlusion: covered share of the face. profile: requirements that a face must meet
+    (docs/components.md): surveillance, enrolment, portrait-iso or a file. min_score: of the scorer in use.
     min_quality, enrol_min_quality, quick_threshold: calibrated; a shot that reaches enrol_min_quality is
     marked. min_hits: detections a track needs. min_gap_ms: least time between two kept shots. max_track_ms:
     a track that goes on for longer is cut into windows with shots of their own; None = never. skip_hopeless:
@@ -210,6 +212,7 @@ class SelectionConfig(Table):
     enrol_min_quality: Ratio | None = 0.8
     min_sharpness: Ratio | None = None
     max_occlusion: Ratio | None = None
+    profile: str | None = None
     max_yaw_deg: Degrees | None = 60
     max_pitch_deg: Degrees | None = 50
     max_roll_deg: Degrees | None = 60
@@ -225,6 +228,13 @@ class SelectionConfig(Table):
     quick_threshold: Ratio = 0.7
     max_wait_ms: float = Field(2000, ge=0, le=1e12)
     silent_ms: float = Field(1000, ge=0, le=1e12)
+
+
+class ComponentsConfig(Table):
+    """enabled: measure the quality components of the kept shots (docs/components.md); a profile measures
+    those of candidates as well, whether enabled or not. The networks run on OpenVINO whatever the engine."""
+
+    enabled: bool = False
 
 
 class OutputConfig(Table):
@@ -289,6 +299,7 @@ class Config(Table):
     engine: EngineConfig = OpenVinoConfig()
     selection: SelectionConfig = SelectionConfig()
     output: OutputConfig = OutputConfig()
+    components: ComponentsConfig = ComponentsConfig()
     models: ModelsConfig = ModelsConfig()
     identity: IdentityConfig = IdentityConfig()
 
@@ -313,39 +324,64 @@ def read_config(path: Path) -> Config:
 def parse_config(table: dict[str, Any], origin: str) -> Config:
     """The configuration a mapping describes; origin names it in errors. A table without `kind` means the
     default kind of its part."""
+    try:
+        return Config.model_validate(with_kinds(table))
+    except ValidationError as error:
+        problems = "\n".join(f"{origin}: {explain(problem, Config)}" for problem in error.errors())
+        raise ConfigError(problems) from error
+
+
+def with_kinds(table: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the default kind in each table of a part that has kinds and names none."""
     for part, field in Config.model_fields.items():
         default_kind = getattr(field.default, "kind", None)
         if default_kind and isinstance(table.get(part), dict) and "kind" not in table[part]:
             table = {**table, part: {"kind": default_kind, **table[part]}}
-    try:
-        return Config.model_validate(table)
-    except ValidationError as error:
-        problems = "\n".join(f"{origin}: {_explain(problem)}" for problem in error.errors())
-        raise ConfigError(problems) from error
+    return table
 
 
-def _explain(problem: Any) -> str:
+def explain(problem: Any, whole: type[Config]) -> str:
     """One pydantic problem as a sentence: where, what was expected, what came."""
     location = [str(part) for part in problem["loc"]]
-    union = len(location) > 2 and hasattr(Config.model_fields[location[0]].annotation, "__args__")
-    key = ".".join(
-        location[:1] + location[2:] if union else location
-    )  # pydantic names the union's member too
+    members = _members(whole, location[0]) if location else ()
+    # pydantic names the union's member too, behind the place in a list if it is one
+    named = [i for i, part in enumerate(location) if 0 < i < 3 and part in {_kind(m) for m in members}]
+    key = ".".join(part for i, part in enumerate(location) if i not in named[:1])
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(whole, location[:-1])
         near = difflib.get_close_matches(location[-1], known, 1)
         hint = f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(sorted(known))}"
         return f"unknown key `{key}`{hint}"
-    return f"`{key}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+    wanted, got = problem["msg"].removeprefix("Value error, "), problem["input"]
+    # tables and addresses may hold secrets
+    shown = "" if isinstance(got, dict | list | tuple) or key.endswith("url") else f", got {got!r}"
+    return f"`{key}`: {wanted[:1].lower()}{wanted[1:]}{shown}"
 
 
-def _known_keys(location: list[str]) -> list[str]:
+def _known_keys(whole: type[Config], location: list[str]) -> list[str]:
     """The fields of the table at a location (part, then kind where the part is a union)."""
     if not location:
-        return list(Config.model_fields)
-    annotation: Any = Config.model_fields[location[0]].annotation
-    for member in getattr(annotation, "__args__", (annotation,)):
-        kind = member.model_fields.get("kind")
-        if len(location) == 1 or (kind is not None and kind.default == location[1]):
+        return list(whole.model_fields)
+    members = _members(whole, location[0])
+    for member in members:
+        if len(members) == 1 or _kind(member) in location[1:]:
             return [name for name in member.model_fields if name != "kind"]
     return []
+
+
+def _members(whole: type[Config], part: str) -> tuple[type[Table], ...]:
+    """The tables that a part may be, or may be a list of."""
+
+    def tables(annotation: Any) -> Iterator[type[Table]]:
+        if isinstance(annotation, type) and issubclass(annotation, Table):
+            yield annotation
+        for inner in getattr(annotation, "__args__", ()):
+            yield from tables(inner)
+
+    field = whole.model_fields.get(part)
+    return () if field is None else tuple(tables(field.annotation))
+
+
+def _kind(member: type[Table]) -> str | None:
+    kind = member.model_fields.get("kind")
+    return None if kind is None else str(kind.default)

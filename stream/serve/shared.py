@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ..errors import EngineClosed
-from ..ports import Closing, Detector, QualityScorer
+from ..ports import Assessor, Closing, Detector, QualityScorer
 from ..types import Crop, Detections, Frame, Quality
 
 Thing = TypeVar("Thing")
@@ -80,6 +80,23 @@ class SharedDetector(Closing):
         """Close every instance."""
         for detector in self._detectors:
             detector.close()
+
+
+class SerialAssessor(Closing):
+    """An assessor for any number of threads, one at a time."""
+
+    def __init__(self, assessor: Assessor) -> None:
+        self._assessor, self._lock = assessor, threading.Lock()
+
+    def assess(self, crops: Sequence[Crop]) -> Sequence[Mapping[str, float]]:
+        """As the assessor does."""
+        with self._lock:
+            return self._assessor.assess(crops)
+
+    def close(self) -> None:
+        """Close the assessor."""
+        with self._lock:
+            self._assessor.close()
 
 
 @dataclass(slots=True)

@@ -1,0 +1,214 @@
+"""`facesieve serve`: from its configuration to a running service, and to its clean end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+import cv2
+
+from .build import Built, Sharing, build
+from .serve_config import (
+    AnySink,
+    CameraTable,
+    FolderTable,
+    KafkaTable,
+    MqttTable,
+    Secret,
+    ServeConfig,
+    WebhookTable,
+)
+from .stream.errors import ConfigError
+from .stream.ports import Clock
+from .stream.serve.address import camera_address
+from .stream.serve.camera import CameraSettings
+from .stream.serve.delivery import Delivery, Receiver
+from .stream.serve.events import Message
+from .stream.serve.live import LiveOptions
+from .stream.serve.receivers.folder import EventFolder
+from .stream.serve.receivers.kafka import Kafka
+from .stream.serve.receivers.mqtt import Mqtt
+from .stream.serve.receivers.webhook import Webhook
+from .stream.serve.service import CameraPlan, Service
+from .stream.serve.shared import BatchingScorer
+from .stream.serve.spool import Spool
+from .stream.sinks.files import make_folder
+
+_LOG = logging.getLogger("facesieve.serve")
+
+
+class WallTime:
+    """The machine's clock."""
+
+    def now_s(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A running service and its parts."""
+
+    config: ServeConfig
+    built: Built
+    service: Service
+    spool: Spool
+    delivery: Delivery
+
+
+@contextmanager
+def serving(config: ServeConfig, *, clock: Clock | None = None) -> Iterator[Serving]:
+    """A service of the configuration's cameras and sinks, for as long as the block lasts.
+
+    Networks are fetched and compiled first, so nothing is missed later. Leaving hangs up, ends the tracks,
+    and gives the sinks stop_s to take what is there; the rest waits in the spool for the next start. Tracks
+    that a crash of an earlier run cut short are ended first. Raises FacesieveError.
+    """
+    clock = clock or WallTime()
+    boot = uuid.uuid4().hex[:12]
+    plans = [camera_plan(camera, config) for camera in config.camera]
+    with ExitStack() as stack:
+        stack.enter_context(_one_thread_each())
+        make_folder(config.serve.state)
+        receivers = {table.name: _receiver(table, clock) for table in config.sink}
+        spool = stack.enter_context(
+            Spool(config.serve.state / "spool.db", list(receivers), max_bytes=config.serve.spool_mb << 20)
+        )
+        found = spool.recover(boot, clock.now_s())
+        if found:
+            _LOG.warning("%d tracks that a crash cut short were ended", found)
+        delivery = stack.enter_context(
+            Delivery(spool, receivers, rng=random.Random(boot), grace_s=config.serve.stop_s / 2)
+        )
+        built = stack.enter_context(closing(build(config, sharing=_sharing(config))))
+        scorer = built.scorer
+
+        def emit(message: Message) -> None:
+            spool.put(message, clock.now_s())
+
+        def on_cameras(number: int) -> None:
+            if isinstance(scorer, BatchingScorer):
+                scorer.cameras = number
+
+        service = stack.enter_context(
+            Service(
+                built.pipeline,
+                emit,
+                clock=clock,
+                boot=boot,
+                rng=random.Random(boot),
+                on_cameras=on_cameras,
+                chips=config.serve.chips,
+            )
+        )
+        for plan in plans:
+            service.add(plan)
+        yield Serving(config, built, service, spool, delivery)
+
+
+def serve(config: ServeConfig, stop: threading.Event) -> None:
+    """Run until stop is set. Raises FacesieveError when the service cannot begin."""
+    if not config.camera:
+        raise ConfigError("no camera is configured: add a [[camera]] table with name and url")
+    with serving(config) as running:
+        _LOG.info("serving %d cameras", len(config.camera))
+        while not stop.wait(1.0):
+            pass
+        _LOG.info("stopping %d cameras", len(running.service.cameras()))
+
+
+def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
+    """What the service needs to know of a camera. Raises ConfigError, without its secrets."""
+    where = f"camera {camera.name!r}"
+    try:
+        address = camera_address(
+            camera.url, username=camera.username, password=_secret(camera.password, f"{where}: password")
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    options = LiveOptions(
+        connect_s=camera.connect_s,
+        read_s=camera.read_s,
+        rtsp_transport=camera.transport,
+        max_pixels=camera.max_pixels,
+        verify_tls=camera.verify_tls,
+        realtime=camera.realtime,
+        loop=camera.loop,
+    )
+    settings = CameraSettings(
+        options=options,
+        hz=config.detector.hz if camera.hz is None else camera.hz,
+        stall_s=camera.stall_s,
+        frozen_s=camera.frozen_s,
+        backoff_first_s=camera.backoff_first_s,
+        backoff_most_s=max(camera.backoff_first_s, camera.backoff_most_s),
+    )
+    return CameraPlan(camera.name, address, settings, camera.buffer, camera.buffer_frames)
+
+
+def _sharing(config: ServeConfig) -> Sharing:
+    wanted = config.serve
+    return Sharing(
+        detectors=wanted.detectors or os.cpu_count() or 1,
+        max_batch=wanted.max_batch,
+        max_wait_s=wanted.max_wait_ms / 1000,
+    )
+
+
+def _receiver(table: AnySink, clock: Clock) -> Receiver:
+    where = f"sink {table.name!r}"
+    match table:
+        case WebhookTable():
+            return Webhook(
+                table.url or _secret(table.url_secret, f"{where}: url_secret") or "",
+                secret=_secret(table.secret, f"{where}: secret"),
+                now_s=clock.now_s,
+                timeout_s=table.timeout_s,
+                images=table.images,
+                ca_file=None if table.ca_file is None else str(table.ca_file),
+            )
+        case MqttTable():
+            return Mqtt(
+                table.host,
+                table.port,
+                prefix=table.prefix,
+                client_id=table.client_id,
+                username=table.username,
+                password=_secret(table.password, f"{where}: password"),
+                tls=table.tls,
+                ca_file=None if table.ca_file is None else str(table.ca_file),
+                timeout_s=table.timeout_s,
+                images=table.images,
+            )
+        case KafkaTable():
+            secrets = {name: secret.read(f"{where}: {name}") for name, secret in table.secrets.items()}
+            return Kafka(
+                {**table.settings, **secrets},
+                topic=table.topic,
+                timeout_s=table.timeout_s,
+                images=table.images,
+            )
+        case FolderTable():
+            return EventFolder(table.path)
+
+
+def _secret(secret: Secret | None, what: str) -> str | None:
+    return None if secret is None else secret.read(what)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """OpenCV without threads of its own: the cameras' threads are enough."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

@@ -1,0 +1,78 @@
+"""`facesieve serve` and `facesieve schema`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from .stream.errors import EXIT_INTERRUPTED
+
+
+def serve(
+    config: Annotated[Path, typer.Option(help="A TOML file with [[camera]] and [[sink]] tables.")],
+    log_json: Annotated[bool, typer.Option("--log-json", help="Logs as JSON lines.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More logs.")] = False,
+) -> None:
+    """Serve live cameras: best shots as events, while people are still walking by.
+
+    SIGTERM or Ctrl-C ends it cleanly (tracks end, sinks take what is there, exit code 0); a second one ends
+    it at once (130), and the next start ends the tracks that were left.
+    """
+    from .serve import serve as run
+    from .serve_config import read_serve_config
+
+    _log_to_stderr(as_json=log_json, level=logging.DEBUG if verbose else logging.INFO)
+    settings = read_serve_config(config)
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(EXIT_INTERRUPTED)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    run(settings, stop)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the service's events."""
+    from .stream.serve.events import event_schema
+
+    typer.echo(json.dumps(event_schema(), indent=2))
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _log_to_stderr(*, as_json: bool, level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    )
+    log = logging.getLogger("facesieve")
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+    log.propagate = False

@@ -1,0 +1,195 @@
+"""The configuration of `facesieve serve`: everything of a run's, and the service, its cameras and sinks."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from .config import Config, Table, explain, with_kinds
+from .stream.errors import ConfigError, SourceUnreadable
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
+
+
+class Secret(Table):
+    """A secret is never in the configuration itself: env names an environment variable, file a file that only
+    its owner can read. One of the two."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("expected env or file, one of them")
+        return self
+
+    def read(self, what: str) -> str:
+        """The secret. what: it is for, in errors. Raises ConfigError."""
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if not value:
+                raise ConfigError(f"{what}: the environment variable {self.env} is not set")
+            return value
+        if self.file is None:
+            raise ValueError("expected env or file")
+        try:
+            if self.file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise ConfigError(f"{what}: {self.file} can be read by others than its owner (chmod 600 it)")
+            return self.file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{what}: {self.file} cannot be read ({error})") from error
+
+
+class CameraTable(Table):
+    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, or a file.
+
+    hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they are
+    looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s, read_s:
+    timeouts. stall_s: without a decodable frame, connect anew. frozen_s: the same for a picture that does not
+    change at all; None never. backoff_first_s, backoff_most_s: waits between tries. realtime: a file plays at
+    its own pace; loop: over and over. max_pixels: larger frames are refused.
+    """
+
+    name: Name
+    url: str
+    username: str | None = None
+    password: Secret | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    verify_tls: bool = True
+    hz: float | None = Field(None, ge=0, le=1000)
+    buffer: Literal["latest", "drop_oldest", "block"] = "latest"
+    buffer_frames: int = Field(8, ge=1, le=256)
+    connect_s: float = Field(10, gt=0, le=600)
+    read_s: float = Field(10, gt=0, le=600)
+    stall_s: float = Field(10, gt=0, le=3600)
+    frozen_s: float | None = Field(60, gt=0)
+    backoff_first_s: float = Field(1, gt=0, le=3600)
+    backoff_most_s: float = Field(60, gt=0, le=86400)
+    realtime: bool = True
+    loop: bool = False
+    max_pixels: int = Field(8192 * 8192, ge=1)
+
+
+class SinkTable(Table):
+    """images: send the pictures along."""
+
+    name: Name
+    images: bool = True
+
+
+class WebhookTable(SinkTable):
+    """Posts CloudEvents. url, or url_secret where the URL itself is one. secret: signs each request."""
+
+    kind: Literal["webhook"] = "webhook"
+    url: str | None = None
+    url_secret: Secret | None = None
+    secret: Secret | None = None
+    timeout_s: float = Field(10, gt=0, le=600)
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_url(self) -> WebhookTable:
+        if (self.url is None) == (self.url_secret is None):
+            raise ValueError("expected url or url_secret, one of them")
+        return self
+
+
+class MqttTable(SinkTable):
+    """MQTT 5: PREFIX/CAMERA/KIND. port: None = 1883, or 8883 with tls."""
+
+    kind: Literal["mqtt"] = "mqtt"
+    host: str
+    port: int | None = Field(None, ge=1, le=65535)
+    prefix: str = "facesieve"
+    client_id: str = "facesieve"
+    username: str | None = None
+    password: Secret | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    timeout_s: float = Field(10, gt=0, le=600)
+
+
+class KafkaTable(SinkTable):
+    """Kafka. settings: librdkafka's own; secrets: the same, read from the environment or files."""
+
+    kind: Literal["kafka"] = "kafka"
+    topic: str = "facesieve"
+    settings: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, Secret] = Field(default_factory=dict)
+    timeout_s: float = Field(10, gt=0, le=600)
+
+
+class FolderTable(SinkTable):
+    """A JSON line an event, pictures beside."""
+
+    kind: Literal["folder"] = "folder"
+    path: Path
+
+
+AnySink = Annotated[WebhookTable | MqttTable | KafkaTable | FolderTable, Field(discriminator="kind")]
+
+
+class ServeTable(Table):
+    """The service. state: folder of its spool. host, port: of its page and API; without the API, nothing
+    listens. detectors: instances that work at the same time, 0 = one a core. max_batch, max_wait_ms: faces of
+    several cameras are scored together, so many at most, after waiting so long at most. chips: events carry
+    the aligned faces too. spool_mb: of events that no sink took yet. stop_s: longest that a clean end takes.
+    """
+
+    state: Path = Path("facesieve-state")
+    host: str = "127.0.0.1"
+    port: int = Field(8340, ge=1, le=65535)
+    detectors: int = Field(0, ge=0, le=64)
+    max_batch: int = Field(16, ge=1, le=1024)
+    max_wait_ms: float = Field(10, ge=0, le=1000)
+    chips: bool = False
+    spool_mb: int = Field(1024, ge=1)
+    stop_s: float = Field(10, gt=0, le=600)
+
+
+class ServeConfig(Config):
+    """The whole configuration of the service. Early shots are on: selection.emit is realtime unless set."""
+
+    serve: ServeTable = ServeTable()
+    camera: tuple[CameraTable, ...] = ()
+    sink: tuple[AnySink, ...] = ()
+
+    @field_validator("camera", "sink")
+    @classmethod
+    def _distinct(cls, tables: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [table.name for table in tables]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name!r} stands there twice")
+        return tables
+
+
+def read_serve_config(path: Path) -> ServeConfig:
+    """The configuration in a TOML file. Raises ConfigError naming the file, the key and what was expected."""
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such configuration file") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise SourceUnreadable(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_serve_config(table, str(path))
+
+
+def parse_serve_config(table: dict[str, Any], origin: str) -> ServeConfig:
+    """The configuration a mapping describes; origin names it in errors."""
+    selection = table.get("selection", {})
+    if isinstance(selection, dict):
+        table = {**table, "selection": {"emit": "realtime", **selection}}
+    try:
+        return ServeConfig.model_validate(with_kinds(table))
+    except ValidationError as error:
+        problems = "\n".join(f"{origin}: {explain(problem, ServeConfig)}" for problem in error.errors())
+        raise ConfigError(problems) from error
