@@ -108,7 +108,7 @@ def test_deleting_takes_everything_of_the_person_and_of_whom_it_was_merged_from(
     assert [track.identity for track in store.tracks()] == [other]
     assert set(seen.changes(revision).gone) == {one, two}, "other processes hear of it"
     for table, left in (("shots", 2), ("embeddings", 2), ("sources", 1)):
-        assert store._database.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 == [(left,)]
+        assert store._database.execute(f"SELECT count(*) FROM {table}") == [(left,)]  # noqa: S608
     (*_, last) = store.revisions()
     assert (last.action, last.identity, last.actor, last.tracks, last.shots, last.at_s) == (
         ("delete", one, "me", 2, 4, 2.0)
