@@ -9,6 +9,7 @@ from .config import Config, read_config
 from .job import best_shots
 from .stream.errors import FacesieveError
 from .stream.pipeline import Pipeline, Progress
+from .stream.policy import SelectionPolicy
 from .stream.types import (
     BestShot,
     Crop,
@@ -16,6 +17,7 @@ from .stream.types import (
     Frame,
     Quality,
     Rejection,
+    ShotRevision,
     TrackEnd,
     Tracking,
     TrackResult,
@@ -33,6 +35,8 @@ __all__ = [
     "Progress",
     "Quality",
     "Rejection",
+    "SelectionPolicy",
+    "ShotRevision",
     "TrackEnd",
     "TrackResult",
     "TrackSummary",

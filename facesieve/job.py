@@ -82,16 +82,23 @@ class Outcome:
         return EXIT_PARTIAL if self.damage else 0
 
 
-def best_shots(source: str | Path, *, top_k: int = 3, config: Config | None = None) -> Iterator[BestShot]:
+def best_shots(
+    source: str | Path,
+    *,
+    top_k: int = 3,
+    config: Config | None = None,
+    on_revision: Callable[[ShotRevision], None] = lambda revision: None,
+) -> Iterator[BestShot]:
     """The best shots of every track of one source, each as soon as its track ends.
 
     source: a video file, a folder or glob of images, or "-" for standard input. top_k: at most so many a
-    track, best first. config: everything else. Raises FacesieveError.
+    track, best first. config: everything else. on_revision: gets the shots that selection.emit tells early.
+    Raises FacesieveError.
     """
     config = config or Config()
     config = config.model_copy(update={"selection": config.selection.model_copy(update={"top_k": top_k})})
     with _opencv_alone(), closing(build(config)) as built, closing(_open(str(source), config)) as frames:
-        for result in built.pipeline.run(frames):
+        for result in built.pipeline.run(frames, on_revision=on_revision):
             yield from result.shots
 
 

@@ -43,8 +43,8 @@ class SelectionPolicy:
 
     Tests on the whole track: min_hits: detections of it, ≥ 1. min_track_s: first to last detection, ≥ 0.
 
-    enrol_min_quality: least calibrated score, in [0, 1] and at least min_quality, of a shot that is marked
-    fit to enrol; without a calibration none is.
+    enrol_min_quality: least calibrated score, in [0, 1], of a shot that is marked fit to enrol; without a
+    calibration none is.
 
     diversity: what the kept shots should differ in, so that near-identical frames don't fill the places;
     diversity_weight: the calibrated quality, in [0, 1], that being wholly unlike the other shots is worth
@@ -94,18 +94,16 @@ class SelectionPolicy:
             if getattr(self, name) not in known:
                 got = getattr(self, name)
                 raise ConfigError(f"selection.{name}: expected one of {', '.join(known)}, got {got!r}")
-        _ordered("min_quality", self.min_quality, "enrol_min_quality", self.enrol_min_quality)
-        _ordered("min_track_s", self.min_track_s, "max_track_s", self.max_track_s)
+        if self.max_track_s is not None and self.max_track_s < self.min_track_s:
+            raise ConfigError(
+                f"selection: expected a max_track of at least min_track, {self.min_track_s:g} s, "
+                f"got {self.max_track_s:g} s"
+            )
 
     @property
     def judges_components(self) -> bool:
         """Whether a candidate's components decide, so that an Assessor is needed."""
         return self.max_occlusion is not None or self.fit is not None
-
-
-def _ordered(lesser: str, low: float | None, greater: str, high: float | None) -> None:
-    if low is not None and high is not None and high < low:
-        raise ConfigError(f"selection.{greater}: expected at least {lesser}, {low:g}, got {high:g}")
 
 
 _OPTIONAL = frozenset(

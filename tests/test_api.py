@@ -35,6 +35,8 @@ def test_the_public_names_are_these() -> None:
         "Progress",
         "Quality",
         "Rejection",
+        "SelectionPolicy",
+        "ShotRevision",
         "TrackEnd",
         "TrackResult",
         "TrackSummary",

@@ -21,8 +21,8 @@ from facesieve.stream.policy import SelectionPolicy
         ({"min_hits": True}, "min_hits"),
         ({"diversity": "colour"}, "selection.diversity: expected one of none, time, pose, embedding, got"),
         ({"emit": None}, "selection.emit: expected one of quality, timeliness, realtime, got None"),
-        ({"min_quality": 0.5, "enrol_min_quality": 0.4}, "at least min_quality, 0.5, got 0.4"),
-        ({"min_track_s": 2, "max_track_s": 1}, "selection.max_track_s: expected at least min_track_s"),
+        ({"enrol_min_quality": 1.5}, "enrol_min_quality"),
+        ({"min_track_s": 2, "max_track_s": 1}, "expected a max_track of at least min_track, 2 s, got 1 s"),
     ],
 )
 def test_settings_are_checked(wrong: dict[str, object], says: str) -> None:
