@@ -154,8 +154,8 @@ def table(report: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Where the time goes: milliseconds a frame of the film. `decode` (waiting for it), cuts and detect "
-        "share a thread; the others, with `wait` (for the detector), have another.",
+        "Where the time goes: milliseconds a frame of the film. `decode` (waiting for it) and detect share "
+        "a thread; the others, with `wait` (for the detector), have another.",
         "",
     ]
     for name, clip in report["clips"].items():

@@ -112,11 +112,12 @@ class Pipeline:
         if candidates is not None:
             selector = Observed(selector, candidates)
         bound = self._new_bound() if self._new_bound is not None else None
+        cuts = SceneCuts()
         why = TrackEnd.END_OF_SOURCE
         try:
             with (
                 self._before(cadence.due(source), stop, 3) as frames,
-                self._before(self._looks(frames, source.stills, progress), stop, 1) as looks,
+                self._before(self._looks(frames, progress), stop, 1) as looks,
             ):
                 for look in _awaited(looks, "wait", progress):
                     if stop():
@@ -124,7 +125,7 @@ class Pipeline:
                     frame = look.frame
                     progress.frames, progress.pts_s = look.frames, frame.pts_s
                     progress.size = frame.picture.width, frame.picture.height
-                    if look.apart:
+                    if source.stills or self._is_cut(cuts, frame, progress):
                         yield from tell.ends(selector, tracker.finish(), TrackEnd.SCENE_CUT)
                     ended = self._step(look, tracker, selector, bound, progress, boxes)
                     yield from tell.advance(selector, frame.pts_s)
@@ -146,16 +147,23 @@ class Pipeline:
     ) -> AbstractContextManager[Iterator[Item]]:
         return Prefetch(items, stop, depth) if self._ahead else nullcontext(items)
 
-    def _looks(self, frames: Iterator[Counted], stills: bool, progress: Progress) -> Iterator[_Look]:
-        """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest."""
-        cuts = SceneCuts() if self._scene_cuts and not stills else None
+    def _looks(self, frames: Iterator[Counted], progress: Progress) -> Iterator[_Look]:
+        """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest.
+
+        That thread does nothing else: each small step in Python would have it wait for the other's.
+        """
         for counted in _awaited(frames, "decode", progress):
-            frame = counted.frame
-            with timed(progress, "cuts"):
-                apart = stills or (cuts is not None and _is_cut(cuts, frame))
             with timed(progress, "detect"):
-                found = self._detector.detect(frame)
-            yield _Look(frame, counted.frames, apart, found)
+                found = self._detector.detect(counted.frame)
+            yield _Look(counted.frame, counted.frames, found)
+
+    def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
+        """Whether no track goes on from the frame before to this one."""
+        if not self._scene_cuts:
+            return False
+        step = max(1, min(frame.picture.width, frame.picture.height) // 64)
+        with timed(progress, "cuts"):
+            return cuts.is_cut(frame.picture.luma(step), frame.pts_s)
 
     def _step(
         self,
@@ -233,18 +241,11 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A frame and what the detector saw in it. frames: of the source up to and with it. apart: from the look
-    before, so that no track goes on."""
+    """A frame and what the detector saw in it. frames: of the source up to and with it."""
 
     frame: Frame
     frames: int
-    apart: bool
     found: Detections
-
-
-def _is_cut(cuts: SceneCuts, frame: Frame) -> bool:
-    step = max(1, min(frame.picture.width, frame.picture.height) // 64)
-    return cuts.is_cut(frame.picture.luma(step), frame.pts_s)
 
 
 def _awaited(items: Iterator[Item], stage: str, progress: Progress) -> Iterator[Item]:

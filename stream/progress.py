@@ -16,7 +16,7 @@ class Progress:
     frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
     detections. scored: crops. assessed: crops whose components were measured. tracks: ended.
     revisions: shots told early. stages_s: seconds spent stage by stage, by the detector's thread
-    (`decode` waits for the decoder; cuts, detect) and the loop's (`wait` waits for the detector; the rest).
+    (`decode` waits for the decoder; detect) and the loop's (`wait` waits for the detector; the rest).
     """
 
     frames: int = 0
