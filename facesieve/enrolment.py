@@ -117,7 +117,7 @@ def _labelled(folder: Path) -> Iterator[Picture]:
 
     names = read_faces(folder).identities.tolist()
     for name, (file, face) in zip(names, labelled_crops(folder), strict=True):
-        yield Picture(name, file, face if name else "no identity")
+        yield Picture(printable(name), printable(file), face if name else "no identity")
 
 
 def _identities(folder: Path) -> Iterator[Picture]:

@@ -16,7 +16,7 @@ from .engines.zoo.store import Store
 from .enrolment import BATCH, Unused, enrol, pictures, shot_face, shots_of
 from .matches import Matches, Probe
 from .stream.decode.names import printable
-from .stream.errors import ConfigError
+from .stream.errors import ConfigError, WeightsUnavailable
 from .stream.identity.embedding import ScorerEmbedder
 from .stream.identity.thresholds import VerificationTable
 from .stream.matching import Candidate, Enrolled, decide, template
@@ -63,7 +63,7 @@ def match(
         faces, unused = _embedded(results, embed)
     enrolled = enrolment.enrolled
     probes = tuple(_probes(results, lambda shots: _answer(shots, faces, enrolled, least, top)))
-    given = None if threshold is not None else fmr or DEFAULT_FMR
+    given = None if threshold is not None else DEFAULT_FMR if fmr is None else fmr
     return Matches(embed.name, least, given, enrolment, enrolled.alike(least), probes, unused)
 
 
@@ -82,15 +82,15 @@ def _threshold(model: Path, fmr: float | None, threshold: float | None) -> float
         if not -1 <= threshold <= 1:
             raise ConfigError(f"expected a threshold in [-1, 1], a cosine similarity, got {threshold}")
         return threshold
-    table = VerificationTable.beside(model, digest(model)) if model.is_file() else None
-    if table is None and model.is_file():
+    if not model.is_file():
+        raise WeightsUnavailable(f"{model}: no such file (a recogniser in ONNX)")
+    table = VerificationTable.beside(model, digest(model))
+    if table is None:
         raise ConfigError(
             f"{model}: no thresholds are known for this network (no `verification` in {model.stem}.json): "
             "give one with --threshold, a cosine similarity"
         )
-    return (
-        table.at(fmr or DEFAULT_FMR) if table is not None else 0.0
-    )  # a missing file is told of by its opener
+    return table.at(DEFAULT_FMR if fmr is None else fmr)
 
 
 def _weights(built: Built, crops: Sequence[Crop]) -> list[float]:

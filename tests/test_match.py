@@ -292,6 +292,8 @@ def test_a_recogniser_of_ones_own(run: Path, gallery: Path, config: Config, shar
 def test_what_cannot_be_asked(run: Path, gallery: Path, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="got both"):
         match(run, gallery, config, fmr=1e-3, threshold=0.5)
+    with pytest.raises(ConfigError, match="measured from"):
+        match(run, gallery, config, fmr=0.0)
     with pytest.raises(ConfigError, match="cosine"):
         match(run, gallery, config, threshold=35.0)
     with pytest.raises(WeightsUnavailable, match="no such file"):
