@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facesieve.stream.sinks import FolderSink
+from facesieve.stream.sinks import FolderSink, render_report
+from facesieve.stream.sinks import report as report_module
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +64,9 @@ def visit(browser) -> Iterator[Callable]:
             "request",
             lambda request: (
                 None
-                if request.url == report.as_uri() or request.url.startswith("data:")
+                if request.url == report.as_uri()
+                or request.url.startswith("data:")
+                or request.url.startswith(f"{(report.parent / 'shots').as_uri()}/")
                 else troubles.append(f"request: {request.url}")
             ),
         )
@@ -246,3 +249,116 @@ def test_an_empty_report(tmp_path: Path, visit) -> None:
     page = visit(empty, 360)
     assert page.get_by_role("heading", name="No face was found").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.fixture
+def people(tmp_path: Path, make_result) -> Path:
+    """Two sources: person 1 in both, person 2 in the second; one track of which nothing was kept."""
+    for folder, results in {
+        "front door": [make_result(1, (0.5, 0.4), identity=1)],
+        "yard": [
+            make_result(1, (0.8, 0.7), identity=1),
+            make_result(2, (0.6,), start_s=9.0, identity=2),
+            make_result(12, (), start_s=15.0),
+        ],
+    }.items():
+        with FolderSink(tmp_path / folder) as sink:
+            for result in results:
+                sink.write(result)
+            sink.finish({"source": {"name": f"{folder}.mp4", "duration_s": 20.0}})
+    return render_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "left", "rows"),
+    [
+        ("person 2", ["person-2"], 0),
+        ("front", ["person-1"], 0),
+        ("YARD", ["person-1", "person-2"], 1),
+        ("12", [], 1),
+        ("track 2", ["person-2"], 0),
+        ("2 front", [], 0),
+    ],
+)
+def test_search(people: Path, visit, typed: str, left: list[str], rows: int) -> None:
+    page = visit(people)
+    page.get_by_label("Find a person, track or source").fill(typed)
+    assert shown(page) == left
+    assert page.locator("#rows tr").count() == rows
+
+
+def test_filters_of_sources_reasons_and_what_was_kept(people: Path, visit) -> None:
+    page = visit(people)
+    page.locator(".controls summary").click()
+    page.locator("select[name=source]").select_option("front door.mp4")
+    assert shown(page) == ["person-1"]
+    page.locator("select[name=source]").select_option("any")
+    page.locator("select[name=kept]").select_option("those with none kept")
+    assert shown(page) == []
+    assert page.get_by_role("cell", name="yard.mp4").is_visible()
+    page.get_by_role("button", name="Show all").click()
+    assert shown(page) == ["person-1", "person-2"]
+    page.locator("select[name=reason]").select_option("too small")
+    assert page.locator(".controls summary").text_content() == "Filters (1 in use)"
+    assert shown(page) == ["person-1", "person-2"]
+
+
+def test_tiles_open_by_keyboard_and_close_with_escape(people: Path, visit) -> None:
+    page = visit(people)
+    page.get_by_role("radio", name="tiles").check()
+    card = page.locator("#person-1")
+    assert not card.locator(".about").is_visible()
+    button = card.get_by_role("button", name="Person 1")
+    assert button.get_attribute("aria-expanded") == "false"
+    button.focus()
+    page.keyboard.press("Enter")
+    assert card.locator(".about").is_visible()
+    assert button.get_attribute("aria-expanded") == "true"
+    card.locator(".others a").first.focus()
+    page.keyboard.press("Escape")
+    assert not card.locator(".about").is_visible()
+    assert button.evaluate("button => button === document.activeElement")
+
+
+def test_a_click_opens_a_tile_and_then_its_picture(people: Path, visit) -> None:
+    page = visit(people)
+    page.get_by_role("radio", name="tiles").check()
+    page.locator("#person-2 .best a").click()
+    assert page.url == people.as_uri()
+    assert page.locator("#person-2 .about").is_visible()
+    assert page.locator("#person-2 .best a").get_attribute("href") == "yard/shots/2/1.jpg"
+
+
+@pytest.fixture
+def long(tmp_path: Path, make_result, monkeypatch) -> Path:
+    """90 people of which 5 are HTML, and none of whose pictures lies inside the page."""
+    for name, value in (("WHOLE", 10), ("FIRST", 5), ("INSIDE", 20)):
+        monkeypatch.setattr(report_module, name, value)
+    with FolderSink(tmp_path / "long") as sink:
+        for track in range(90):
+            scores = (0.2 + track / 200, 0.1)
+            sink.write(make_result(track, scores, start_s=3.0 * track, source=HOSTILE))
+        return sink.finish({"source": {"name": HOSTILE, "duration_s": 300.0}})
+
+
+def test_a_long_page_makes_its_cards_as_they_are_scrolled_to(long: Path, visit) -> None:
+    page = visit(long)
+    assert page.locator(".card").count() == 60
+    assert page.locator(".about").count() == 5  # the others have only their tiles yet
+    page.locator(".card").nth(59).scroll_into_view_if_needed()
+    page.locator(".card").nth(89).wait_for(state="attached")
+    assert not page.get_by_role("button", name="Show more").first.is_visible()
+    picture = page.locator("#track-89 img")
+    picture.scroll_into_view_if_needed()
+    picture.evaluate("image => image.decode()")
+    assert picture.evaluate("image => image.naturalWidth") == 200
+
+
+def test_sorting_and_links_reach_cards_that_were_not_made_yet(long: Path, visit) -> None:
+    page = visit(long)
+    page.locator("select[name=sort]").select_option("score")
+    assert shown(page)[:2] == ["track-89", "track-88"]
+    page.evaluate("location.hash = 'track-3'")
+    page.locator("#track-3.card.open").wait_for()
+    assert page.locator("#track-3 .plot").is_visible()
+    assert page.locator("#track-3 .plot").get_attribute("role") == "slider"
