@@ -102,6 +102,16 @@ def identity(number: int, tracks: list[int], folder: str = ".") -> dict[str, obj
     }
 
 
+def test_boxes_hold_each_detection_of_a_track_once_and_the_same_in_each_run(
+    run: Path, tmp_path: Path
+) -> None:
+    counts = Counter(track for _, track, _, _ in seen(run))
+    lines = [json.loads(line) for line in (run / "tracks.jsonl").read_text().splitlines()]
+    assert counts == {line["track"]: line["frames_seen"] for line in lines}
+    again = make_run(tmp_path / "again")
+    assert (again / BOXES).read_bytes() == (run / BOXES).read_bytes()
+
+
 def test_mot_lines_read_back_as_the_boxes_that_were_tracked(run: Path, tmp_path: Path) -> None:
     done = export(run, "mot", tmp_path / "mot")
     (name,) = done.files
