@@ -1,0 +1,166 @@
+"""`facesieve serve` as users run it: its own process, real clips as cameras, killed and started again."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facesieve.stream.serve.events import Event, TrackEnded, TrackStarted, parse_event
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[3]
+
+
+class Inbox:
+    """An HTTP receiver that keeps the events it got, and may be told to refuse them for now."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.away = False
+        inbox = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if not inbox.away:
+                    inbox.bodies.append(json.loads(body))
+                self.send_response(503 if inbox.away else 204)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None: ...
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}/events"
+
+    def events(self) -> list[Event]:
+        """Each once, as a receiver that goes by the ids has them."""
+        once = {body["id"]: body["data"] for body in list(self.bodies)}
+        for data in once.values():
+            data.pop("images", None)
+        return [parse_event(json.dumps(data)) for data in once.values()]
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    made = Inbox()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    config = tmp_path / "cameras.toml"
+    clip = json.dumps(str(shared / "videos" / "WolfgangLanger_Pexels.mp4"))
+    config.write_text(
+        f"""
+        [serve]
+        state = {json.dumps(str(tmp_path / "state"))}
+        [selection]
+        silent_ms = 200
+        [[camera]]
+        name = "desk"
+        url = {clip}
+        loop = true
+        [[camera]]
+        name = "gone"
+        url = "rtsp://watcher:s3cret@127.0.0.1:9/none"
+        backoff_first_s = 0.2
+        [[sink]]
+        kind = "webhook"
+        name = "inbox"
+        url = {json.dumps(inbox.url)}
+        """
+    )
+    running: list[subprocess.Popen[str]] = []
+    log = (tmp_path / "log").open("w")
+
+    def run() -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "facesieve", "serve", "--config", str(config), "--log-json"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        running.append(subprocess.Popen(command, stderr=log, env=environment, cwd=tmp_path, text=True))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+    log.close()
+    text = (tmp_path / "log").read_text()
+    assert "s3cret" not in text
+    assert all(json.loads(line) for line in text.splitlines())
+
+
+def until(done: Callable[[], Any], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def track(event: TrackStarted | TrackEnded) -> tuple[str, int, int]:
+    return event.origin.boot, event.origin.session, event.track
+
+
+def test_killed_in_the_middle_of_a_track_and_started_again_nothing_final_is_lost_or_doubled(
+    start, inbox: Inbox
+) -> None:
+    def live() -> bool:
+        """A shot of a track that has not ended has come."""
+        events = inbox.events()
+        ended = {track(e) for e in events if e.type == "track_ended"}
+        return any(e.type == "shot" and track(e) not in ended for e in events)  # type: ignore[arg-type]
+
+    first = start()
+    until(live)
+    inbox.away = True  # from here on only the disk knows
+    time.sleep(1.0)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    inbox.away = False
+    second = start()
+    until(lambda: len({e.origin.boot for e in inbox.events() if e.type == "shot"}) == 2)
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(20) == 0
+    events = inbox.events()
+    assert not {
+        body["id"] for body in inbox.bodies if body["data"]["origin"]["camera"] not in ("desk", "gone")
+    }
+    starts = Counter(track(e) for e in events if isinstance(e, TrackStarted))
+    ends = Counter(track(e) for e in events if isinstance(e, TrackEnded) and e.final)
+    assert starts == ends
+    assert set(starts.values()) == {1}
+    crashed = [e for e in events if isinstance(e, TrackEnded) and e.end == "crash"]
+    assert crashed
+    assert all(e.shots for e in crashed if any(s.type == "shot" and track(s) == track(e) for s in events))
+
+
+def test_sigterm_ends_the_tracks_and_delivers_them(start, inbox: Inbox) -> None:
+    process = start()
+    until(lambda: any(e.type == "shot" for e in inbox.events()))
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert process.wait(20) == 0
+    assert time.monotonic() - began < 15
+    ends = [e for e in inbox.events() if isinstance(e, TrackEnded)]
+    assert ends[-1].end in ("shutdown", "lost", "scene_cut")
+    assert any(e.end == "shutdown" for e in ends)
+    states = [e for e in inbox.events() if e.type == "camera_state" and e.origin.camera == "gone"]
+    assert {"connecting", "lost", "backing_off"} <= {e.state for e in states}
+    assert all("s3cret" not in e.reason for e in states)
