@@ -71,20 +71,17 @@ class OpenVinoEngine(Closing):
         self._device = _available(device)
         self._config = _config(self._device, precision, threads, hint, streams)
         self._cache_dir, self._specialise = cache_dir, specialise
-        self._model, self._pixels = model, pixels
-        self._graph: Any = None
-        self._key = (sha256 or _digest(model, self.label)) + repr(
+        # Read even where what it compiles to is stored: a compiled network may call its ports by other names.
+        self._graph: Any = _read(model, self.label, pixels)
+        self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
+        self._key = (sha256 or _digest(model)) + repr(
             (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._shares: Shares | None = None
         self._closed = False
-        if specialise:
-            graph = self._read()
-            self._inputs, self._outputs = _signature(graph.inputs), _signature(graph.outputs)
-        else:
+        if not specialise:
             compiled = self._compiled(())
-            self._inputs, self._outputs = _signature(compiled.inputs), _signature(compiled.outputs)
             self._requests[()] = compiled.create_infer_request()
             if hint == "throughput" and divisible(self._inputs, self._outputs):
                 self._shares = Shares(compiled, self._outputs)
@@ -153,18 +150,12 @@ class OpenVinoEngine(Closing):
     def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         return self._compiled(shapes).create_infer_request()
 
-    def _read(self) -> Any:
-        """The graph; not wanted where what it compiles to is stored already."""
-        if self._graph is None:
-            self._graph = _read(self._model, self.label, self._pixels)
-        return self._graph
-
     def _compiled(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         key = hashlib.sha256(f"{self._key} {shapes} {ov.get_version()}".encode()).hexdigest()
         blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
         if blob is not None:
             return _core().import_model(blob, self._device, self._config)
-        graph, started = self._read(), time.perf_counter()
+        graph, started = self._graph, time.perf_counter()
         if shapes:
             graph = graph.clone()
             graph.reshape({i: ov.PartialShape(list(s)) for i, s in enumerate(shapes)})
@@ -278,14 +269,11 @@ def _signature(ports: Any) -> Signature:
     return found
 
 
-def _digest(model: Path | bytes, label: str) -> str:
-    """Of everything that the network is made of: a compiled one is stored under it."""
+def _digest(model: Path | bytes) -> str:
+    """Of everything that a network that was read is made of: a compiled one is stored under it."""
     if isinstance(model, bytes):
         return hashlib.sha256(model).hexdigest()
-    if not model.is_file():
-        raise ModelInvalid(f"{label}: no such file")
     if model.suffix == ".onnx":
-        onnx_wire.check(model, label)
         return onnx_wire.model_digest(model)
     weights = model.with_suffix(".bin")
     parts = (model, weights) if model.suffix == ".xml" and weights.is_file() else (model,)

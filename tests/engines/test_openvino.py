@@ -184,17 +184,21 @@ def test_what_cannot_be_shared_out_runs_whole(mean_colour: bytes) -> None:
         np.testing.assert_allclose(engine.infer({"x": x})["y"], x.mean((2, 3)), rtol=1e-5)
 
 
-def test_a_stored_network_has_the_signature_of_its_graph(
-    student: Callable[..., bytes], tmp_path: Path
-) -> None:
-    """The second start does not read the graph at all."""
-    model, said = student(eyes=True), []
+def test_a_stored_network_has_the_names_of_its_graph(tmp_path: Path) -> None:
+    """Where a node behind an output is compiled away, the compiled port has the names of both."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Exp", ["half"], ["a_half"]),
+        helper.make_node("Cast", ["a_half"], ["quality"], to=TensorProto.FLOAT),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 3]) for n in ("x", "quality"))
+    graph = helper.make_graph(nodes, "cast", [x], [y])
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
     for _ in range(2):
         with OpenVinoEngine(model, precision="fp32", cache_dir=tmp_path) as engine:
-            said.append((engine.inputs, engine.outputs, engine._graph is None))
-    assert said[0][:2] == said[1][:2]
-    assert list(said[0][1]) == list(said[1][1])
-    assert [unread for _, _, unread in said] == [False, True]
+            assert list(engine.outputs) == ["quality"]
+            np.testing.assert_allclose(engine.infer({"x": X})["quality"], np.exp(X), rtol=2e-3)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
