@@ -92,7 +92,7 @@ class Identification(Closing):
             frames_seen=summary.frames_seen,
             template=track_template(shots, vectors, self._config.template_k),
             shots=[
-                _shot_row(shot, summary.window, vector) for shot, vector in zip(shots, vectors, strict=True)
+                shot_row(shot, summary.window, vector) for shot, vector in zip(shots, vectors, strict=True)
             ],
         )
         identity = linker.link(visit, seen, self._clock())
@@ -186,7 +186,8 @@ def check_store(place: str) -> None:
         )
 
 
-def _shot_row(shot: BestShot, window: int, vector: F32) -> ShotRow:
+def shot_row(shot: BestShot, window: int, vector: F32) -> ShotRow:
+    """What a store keeps of a shot; its files lie where FolderSink puts them."""
     portrait, chip = shot_files(shot.crop.track, shot.rank, window)
     return ShotRow(
         window=window,

@@ -25,6 +25,7 @@ from .serve_config import (
     ServeConfig,
     WebhookTable,
 )
+from .serve_people import LivePeople
 from .stream.errors import ConfigError
 from .stream.ports import Clock
 from .stream.serve.address import camera_address
@@ -61,6 +62,7 @@ class Serving:
     service: Service
     spool: Spool
     delivery: Delivery
+    people: LivePeople | None
 
 
 @contextmanager
@@ -97,6 +99,11 @@ def serving(config: ServeConfig, *, clock: Clock | None = None) -> Iterator[Serv
             if isinstance(scorer, BatchingScorer):
                 scorer.cameras = number
 
+        people = None
+        if built.linking is not None:
+            people = stack.enter_context(
+                LivePeople(config.identity, built.linking, config.serve.state, clock)
+            )
         service = stack.enter_context(
             Service(
                 built.pipeline,
@@ -104,13 +111,14 @@ def serving(config: ServeConfig, *, clock: Clock | None = None) -> Iterator[Serv
                 clock=clock,
                 boot=boot,
                 rng=random.Random(boot),
+                identify=None if people is None else people.identify,
                 on_cameras=on_cameras,
                 chips=config.serve.chips,
             )
         )
         for plan in plans:
             service.add(plan)
-        yield Serving(config, built, service, spool, delivery)
+        yield Serving(config, built, service, spool, delivery, people)
 
 
 def serve(config: ServeConfig, stop: threading.Event) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from ..types import U8, BestShot, ShotRevision, TrackEnd, TrackResult
+from ..sinks.encode import jpeg
+from ..types import BestShot, ShotRevision, TrackEnd, TrackResult
 from .camera import CameraStatus
 
 SCHEMA: Final = "facesieve.event/1"
@@ -167,6 +166,11 @@ class Narrator:
         self._origin = Origin(camera=camera, boot=boot, session=session)
         self._jpeg_quality, self._chips = jpeg_quality, chips
 
+    @property
+    def origin(self) -> Origin:
+        """Of every event of the session."""
+        return self._origin
+
     def started(self, track: int, box: Sequence[float], detection_score: float, at: Moment) -> Message:
         """A track's first detection."""
         return Message(
@@ -301,16 +305,6 @@ def camera_state(
             degraded=degraded,
         )
     )
-
-
-def jpeg(rgb: U8, quality: int) -> bytes:
-    """An RGB image as JPEG."""
-    done, data = cv2.imencode(
-        ".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    if not done:
-        raise ValueError(f"expected an image that encodes as JPEG, got {rgb.shape} {rgb.dtype}")
-    return bytes(data)
 
 
 def _box(values: Sequence[float]) -> Box:

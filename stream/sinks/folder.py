@@ -9,14 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from ..errors import OutputExists, OutputUnwritable
 from ..ports import Closing
-from ..types import U8, Crop, ShotRevision, TrackEnd, TrackResult
+from ..types import Crop, ShotRevision, TrackEnd, TrackResult
 from .boxes import BOXES
 from .candidates import CANDIDATES
+from .encode import jpeg, png
 from .files import FOLDER_MODE, PART, LineFile, is_locked, make_folder, naming, write_whole
 from .records import printable, records, shot_files
 from .report import render_report
@@ -131,8 +129,8 @@ class FolderSink(Closing):
         if chip.parent.is_symlink():
             raise OutputUnwritable(f"{str(chip.parent)!r} is a link: facesieve does not write through it")
         if crop.portrait is not None:
-            write_whole(portrait, self._jpeg(crop.portrait))
-        write_whole(chip, _encoded(".png", crop.chip, []))
+            write_whole(portrait, jpeg(crop.portrait, self._jpeg_quality))
+        write_whole(chip, png(crop.chip))
 
     def _remove_images(self, files: tuple[str, str]) -> None:
         """Take back what was written of one shot, and the folder if nothing else is in it."""
@@ -143,19 +141,6 @@ class FolderSink(Closing):
             (self._out / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
-
-    def _jpeg(self, image: U8) -> bytes:
-        # 4:4:4, because the face was cut at an odd place: halving its colour again would smear it
-        options = [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality]
-        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-        return _encoded(".jpg", image, options)
-
-
-def _encoded(kind: str, image: U8, options: list[int]) -> bytes:
-    done, data = cv2.imencode(kind, np.ascontiguousarray(image[..., ::-1]), options)
-    if not done:
-        raise ValueError(f"expected an image that encodes as {kind}, got {image.shape} {image.dtype}")
-    return bytes(data)
 
 
 def _make_way(out: Path, *, overwrite: bool) -> None:

@@ -1,0 +1,134 @@
+"""People in live cameras: every track that ends gets its identity; the store is kept within its limits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from .config import IdentityConfig
+from .identify import Linking, actor, open_store, retention, shot_row
+from .stream.decode.names import slug
+from .stream.identity.embedding import shot_embeddings
+from .stream.identity.index import ExactIndex, GraphIndex
+from .stream.identity.linker import Appearance, Linker, Visit
+from .stream.identity.retention import retain
+from .stream.identity.store import IdentityStore
+from .stream.identity.templates import of_one_face, track_template
+from .stream.ports import Clock, Closing
+from .stream.serve.events import Message, Moment, Narrator, Origin
+from .stream.sinks.encode import jpeg, png
+from .stream.sinks.files import FOLDER_MODE, write_whole
+from .stream.types import TrackResult
+
+_LOG = logging.getLogger("facesieve.serve")
+_EVERY_S = 3600.0
+
+
+class LivePeople(Closing):
+    """Links tracks of all cameras in one thread of its own, for a store is a matter of one thread.
+
+    state: the service's folder; pictures of the people lie below it in `people/`, and go when their person
+    does. Retention is looked after every hour.
+    """
+
+    def __init__(self, config: IdentityConfig, linking: Linking, state: Path, clock: Clock) -> None:
+        self._config, self._linking, self._state, self._clock = config, linking, state.resolve(), clock
+        self._visits: dict[str, tuple[Origin, Visit]] = {}
+        self._linker: Linker | None = None
+        self._closing = threading.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="people")
+        self._store: IdentityStore = self._worker.submit(open_store, self.place).result()
+        self._keeper = threading.Thread(target=self._keep, name="people-retention", daemon=True)
+        self._keeper.start()
+
+    @property
+    def place(self) -> str:
+        """Where people are stored: the configured store, or identities.db in the state folder."""
+        return self._config.store or str(self._state / "identities.db")
+
+    def identify(
+        self, result: TrackResult, narrator: Narrator, at: Moment
+    ) -> tuple[TrackResult, list[Message]]:
+        """The result with its identity, and what became of that person. Raises OutputError."""
+        return self._worker.submit(self._identify, result, narrator, at).result()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._closing.set()
+        self._worker.submit(self._store.close).result()
+        self._worker.shutdown()
+        self._keeper.join(5)
+
+    def _identify(
+        self, result: TrackResult, narrator: Narrator, at: Moment
+    ) -> tuple[TrackResult, list[Message]]:
+        if not result.shots:
+            return result, []
+        vectors = shot_embeddings(result.shots, self._linking.embedder)
+        linker, visit = self._ready(narrator.origin, len(vectors[0]))
+        mine = of_one_face(result.shots, vectors, self._linking.thresholds.within)
+        shots, vectors = [result.shots[i] for i in mine], [vectors[i] for i in mine]
+        summary = result.summary
+        rows = [shot_row(s, summary.window, vector) for s, vector in zip(shots, vectors, strict=True)]
+        folder = self._state / visit.folder
+        for shot, row in zip(shots, rows, strict=True):
+            (folder / row.chip).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            write_whole(folder / row.chip, png(shot.crop.chip))
+            if row.portrait is not None and shot.crop.portrait is not None:
+                write_whole(folder / row.portrait, jpeg(shot.crop.portrait, 90))
+        seen = Appearance(
+            track=summary.track,
+            first_pts_s=summary.first_pts_s,
+            last_pts_s=summary.last_pts_s,
+            frames_seen=summary.frames_seen,
+            template=track_template(shots, vectors, self._config.template_k),
+            shots=rows,
+        )
+        identity = linker.link(visit, seen, self._clock.now_s())
+        told = narrator.identified(
+            identity,
+            len(self._store.tracks(identity=identity)),
+            self._store.merged_from(identity),
+            f"{summary.track}-{summary.window}",
+            at,
+        )
+        return replace(result, summary=replace(summary, identity=identity)), [told]
+
+    def _ready(self, origin: Origin, dimension: int) -> tuple[Linker, Visit]:
+        """The linker, and the visit of this session: a stretch of one camera in which nobody is twice."""
+        if self._linker is None:
+            self._store.bind(self._linking.name, dimension)
+            self._linker = Linker(
+                self._store,
+                self._linking.thresholds,
+                dimension=dimension,
+                new_index=GraphIndex if self._config.index == "usearch" else ExactIndex,
+                actor=actor("serve"),
+            )
+        known = self._visits.get(origin.camera)
+        if known is None or known[0] != origin:
+            visit = self._linker.begin(
+                f"live:{origin.boot}/{origin.camera}/{origin.session}",
+                origin.camera,
+                out=str(self._state),
+                folder=f"people/{slug(origin.camera + '.camera')}/{origin.boot}-{origin.session}",
+            )
+            self._visits[origin.camera] = known = origin, visit
+        return self._linker, known[1]
+
+    def _keep(self) -> None:
+        limits = retention(self._config)
+        while not limits.keeps_all:
+            try:
+                erased = self._worker.submit(
+                    retain, self._store, limits, self._clock.now_s(), actor("serve")
+                ).result()
+                if erased.tracks or erased.shots:
+                    _LOG.info("retention gave up %d tracks and %d shots", erased.tracks, erased.shots)
+            except Exception:  # noqa: BLE001  tried again in an hour
+                _LOG.exception("retention failed")
+            if self._closing.wait(_EVERY_S):
+                return
