@@ -180,11 +180,19 @@ def report(
     folder: Annotated[
         Path, typer.Argument(help="A folder that `facesieve run` has written, of one source or of several.")
     ],
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Say which shots are fit for it: surveillance, enrolment, portrait-iso or a TOML file. "
+            "Needs a run with components.enabled."
+        ),
+    ] = None,
 ) -> None:
     """Make report.html again from the files of a run."""
+    from .stream.components.profile import read_profile
     from .stream.sinks.report import render_report
 
-    typer.echo(render_report(folder))
+    typer.echo(render_report(folder, read_profile(profile) if profile is not None else None))
 
 
 @app.command()

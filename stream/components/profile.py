@@ -86,6 +86,7 @@ _WORDS: Final = {
     "head_pose_yaw": "head turned aside",
     "head_pose_pitch": "head up or down",
     "head_pose_roll": "head tilted",
+    "inter_eye_distance": "too small",
     "head_size": "head too small or too large in the picture",
     "leftward_crop_of_the_face_image": "cut at the left",
     "rightward_crop_of_the_face_image": "cut at the right",

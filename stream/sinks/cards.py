@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from ..components.profile import Profile
 from .bars import bars, quality_bars
 from .gallery import Gallery, Person, Seen
 from .pictures import Pictures
 from .plot import Axis, Stay, lane, quality_over_time
 from .records import ShotRecord, TrackRecord
 from .results import total
-from .words import clock, count, ending, score, sieve, span, utc
+from .words import clock, count, ending, limits_of, score, shortfall, sieve, span, utc
 
 _BEST_PX, _OTHER_PX = 340, 200
 _PARTS = 12  # tracks of a person with a plot each
@@ -25,7 +26,8 @@ class Look:
     """What all cards of one report share.
 
     axis: of all quality plots. points: how many candidates a plot shows. calibrated: whether all shots have
-    a calibrated quality, which then orders the cards. limits: requirements in words, by name.
+    a calibrated quality, which then orders the cards. limits: the run's requirements in words, by name.
+    profile: what shots are held against.
     """
 
     gallery: Gallery
@@ -34,6 +36,7 @@ class Look:
     points: int
     calibrated: bool
     limits: Mapping[str, str]
+    profile: Profile | None
 
     def scale(self, shot: ShotRecord) -> float:
         """The quality that cards are ordered and filtered by: in per cent where all have it so."""
@@ -77,7 +80,8 @@ class Card:
         rows = quality_bars(self._shots[0].shot)
         heading = "The best shot’s quality"
         many = " two" if len(rows) > 6 else ""
-        known = f'<section class="quality"><h3>{heading}</h3>{bars(rows, many)}</section>' if rows else ""
+        shown = f"<h3>{heading}</h3>{bars(rows, many)}{self._fitness()}"
+        known = f'<section class="quality">{shown}</section>' if rows else ""
         crowd = "" if len(self._shots) <= 3 else " many"
         listed = f'<ol class="others{crowd}">{others}</ol>' if others else ""
         return f'{listed}<div class="about">{self._lanes()}{self._sieve()}{self._parts()}</div>{known}'
@@ -121,9 +125,6 @@ class Card:
         when = f"picture {shot.frame_index + 1}" if source.stills else clock(shot.pts_s)
         wall = "" if shot.wall_s is None else f"<span>{utc(shot.wall_s)}</span>"
         where = f'<span class="where">{escape(source.name)}</span>' if self._look.several else ""
-        enrol = (
-            '<span class="badge" title="Good enough to enrol this person">enrol</span>' if shot.enrol else ""
-        )
         alt = f"{self._spoken()}, shot {place}, {when}, quality {_quality(shot)}"
         inside = (
             f'<img src="{picture.uri}" width="{picture.width}" height="{picture.height}" alt="{alt}" '
@@ -135,8 +136,27 @@ class Card:
         return (
             f'<figure class="{"best" if place == 1 else "other"}" data-rank="{place}">'
             f'<a href="{self._look.pictures.link(name)}" title="{escape(hint)}">{inside}</a>'
-            f"<figcaption><b>{_quality(shot)}</b><span>{when}</span>{wall}{where}{enrol}</figcaption></figure>"
+            f"<figcaption><b>{_quality(shot)}</b><span>{when}</span>{wall}{where}{self._badges(shot)}</figcaption></figure>"
         )
+
+    def _fitness(self) -> str:
+        """What the best shot lacks of the profile."""
+        profile, best = self._look.profile, self._shots[0].shot
+        if profile is None or not best.components:
+            return ""
+        limits = limits_of(profile)
+        lacks = ", ".join(shortfall(name, limits) for name in profile.failures(best.components))
+        said = f"Not fit for {profile.name}: {lacks}" if lacks else f"Fit for {profile.name}"
+        return f'<p class="fitness">{escape(said)}</p>'
+
+    def _badges(self, shot: ShotRecord) -> str:
+        badges = (
+            '<span class="badge" title="Good enough to enrol this person">enrol</span>' if shot.enrol else ""
+        )
+        profile = self._look.profile
+        if profile is not None and shot.components and not profile.failures(shot.components):
+            badges += f'<span class="badge" title="Fit for this profile">{escape(profile.name)}</span>'
+        return badges
 
     def _spoken(self) -> str:
         who = self._person
@@ -161,7 +181,8 @@ class Card:
         kind = "lanes named" if self._look.several else "lanes"
         return (
             f'<h3>In view</h3><ul class="{kind}">{"".join(rows)}{rest}</ul>'
-            f'<p class="{kind} ends"><span></span><span>{clock(0)}</span><span>{clock(whole)}</span></p>'
+            f'<p class="{kind} ends">{"<span></span>" if self._look.several else ""}'
+            f"<span>{clock(0)}</span><span>{clock(whole)}</span></p>"
         )
 
     def _length(self, source: int) -> float:

@@ -9,7 +9,8 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
 
-from ..errors import OutputUnwritable
+from ..components.profile import SHIPPED, Profile, read_profile
+from ..errors import ConfigError, OutputUnwritable
 from .cards import Card, Look, unkept_row
 from .controls import controls
 from .files import naming, replacing, write_all
@@ -19,7 +20,7 @@ from .page import content_policy
 from .pictures import INSIDE, Pictures
 from .plot import Axis
 from .results import Run
-from .words import count
+from .words import count, limits_of
 
 WHOLE, FIRST = 200, 60
 """A page of up to WHOLE people holds them all as HTML; a longer one the first ones, the rest as text that its
@@ -31,19 +32,25 @@ _LIMITS = {"max_yaw_deg": "yaw", "max_pitch_deg": "pitch", "max_roll_deg": "roll
 _NOTE = "Quality is the model’s own: it compares faces within this report, not across models. "
 
 
-def render_report(out: Path) -> Path:
+def render_report(out: Path, profile: Profile | None = None) -> Path:
     """Make report.html in out anew: a folder of results, or one with such folders in it; returns its path.
 
-    It holds no time and no path of the machine, so equal results give an equal page. Raises SourceMissing or
-    SourceUnreadable where the results cannot be read, OutputUnwritable (also where the file that is there is
-    no report) or OutputFull where the page cannot be written.
+    It holds no time and no path of the machine, so equal results give an equal page. profile: also say of
+    each shot whether it is fit for that. Raises SourceMissing or SourceUnreadable where the results cannot be
+    read, ConfigError where there is a profile but no shot was measured, OutputUnwritable (also where the file
+    that is there is no report) or OutputFull where the page cannot be written.
     """
     gallery = read_gallery(out)
+    if profile is not None and not any(source.results.measured for source in gallery.sources):
+        raise ConfigError(
+            f"{str(out)!r}: no shot was measured, so none can be held against {profile.name}: run again with "
+            "components.enabled"
+        )
     path = out / "report.html"
     with naming(path):
         _check_ours(path)
         with replacing(path) as fd:
-            for piece in _page(gallery):
+            for piece in _page(gallery, profile):
                 write_all(fd, piece.encode())
     return path
 
@@ -56,10 +63,10 @@ def _check_ours(path: Path) -> None:
             raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
 
 
-def _page(gallery: Gallery) -> Iterator[str]:
+def _page(gallery: Gallery, profile: Profile | None) -> Iterator[str]:
     style, script = _asset("report.css"), _asset("report.js")
     head, middle, foot = re.split(r"\$(?:cards|rows)\n", _asset("report.html"))
-    look = _look(gallery)
+    look = _look(gallery, profile)
     name = _name(gallery)
     people, unkept = len(gallery.people), len(gallery.unkept)
     shown = {
@@ -108,23 +115,26 @@ def _asset(name: str) -> str:
     return package_files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _look(gallery: Gallery) -> Look:
+def _look(gallery: Gallery, profile: Profile | None) -> Look:
     sources = gallery.sources
     shots = sum(source.results.shots.number for source in sources)
     axis = Axis.around([value for source in sources for value in source.results.scores.met])
     points = min(240, max(24, _PLOT_POINTS // max(1, len(gallery.known))))
     calibrated = all(source.results.calibrated for source in sources)
     pictures = Pictures(gallery.folder, inside=shots <= INSIDE)
-    return Look(gallery, pictures, axis, points, calibrated, _limits(sources[0].results.run))
+    return Look(gallery, pictures, axis, points, calibrated, _limits(sources[0].results.run), profile)
 
 
 def _limits(run: Run | None) -> dict[str, str]:
-    """The angles that a face may be turned by, in words."""
+    """What the run required of a face, in words. A profile of the user's own is not looked for: where it lay
+    is told by a file, and such paths are not followed."""
     found = run.config.get("selection") if run is not None else None
     if not isinstance(found, dict):
         return {}
     angles = {name: found.get(key) for key, name in _LIMITS.items()}
-    return {name: f"{name} > {at:g}°" for name, at in angles.items() if isinstance(at, int | float)}
+    limits = {name: f"{name} > {at:g}°" for name, at in angles.items() if isinstance(at, int | float)}
+    profile = found.get("profile")
+    return limits | limits_of(read_profile(profile)) if profile in SHIPPED else limits
 
 
 def _name(gallery: Gallery) -> str:

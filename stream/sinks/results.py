@@ -115,7 +115,7 @@ class Extremes:
 class Results:
     """tracks: by first time, without their timelines; the windows of a long one are one track here. shots: a
     track without shots has no entry. models: that scored the shots. scores: of those models, all candidates.
-    calibrated: whether every shot has a calibrated score.
+    calibrated: whether every shot has a calibrated score. measured: whether one has quality components.
 
     run: None where run.json is missing, because the run did not end by itself.
     """
@@ -127,6 +127,7 @@ class Results:
     models: tuple[str, ...]
     scores: Extremes
     calibrated: bool
+    measured: bool
     lines: Path
     places: Mapping[int, tuple[int, ...]]
 
@@ -142,7 +143,7 @@ def read_results(folder: Path) -> Results:
     """
     tracks: dict[int, TrackRecord] = {}
     places: dict[int, tuple[int, ...]] = {}
-    scores, models, calibrated = Extremes(), set(), True
+    scores, models, calibrated, measured = Extremes(), set(), True, False
     lines = present(folder, "tracks.jsonl")
     for at, read in read_placed(TrackRecord, lines):
         if read.kept:
@@ -159,6 +160,7 @@ def read_results(folder: Path) -> Results:
             scores.meet((shot.score,))
             models.add(shot.model)
             calibrated &= shot.calibrated is not None
+            measured |= bool(shot.components)
     return Results(
         folder,
         _read_run(folder / "run.json"),
@@ -167,6 +169,7 @@ def read_results(folder: Path) -> Results:
         tuple(sorted(models)),
         scores,
         calibrated,
+        measured,
         lines,
         places,
     )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from ..components.profile import Profile, Requirement
+
 _REASONS = {
     "doubtful": "hardly a face",
     "small": "too small",
@@ -28,42 +30,22 @@ _ENDS = {
 }
 _PARTS = {"pose", "unfit"}  # reasons whose faces are told by the requirements that they failed
 _COMPONENTS = {
-    "eye_occlusion_prevention": "eyes uncovered",
     "eyes_visible": "eyes uncovered",
     "mouth_occlusion_prevention": "mouth uncovered",
     "face_occlusion_prevention": "face uncovered",
     "over_exposure_prevention": "not too bright",
     "under_exposure_prevention": "not too dark",
     "motion_blur_prevention": "no motion blur",
-    "no_compression_artefacts": "uncompressed",
-    "compression_artefacts": "uncompressed",
+    "compression_artifacts": "uncompressed",
     "inter_eye_distance": "eye distance",
     "illumination_uniformity": "even light",
     "background_uniformity": "calm background",
     "expression_neutrality": "neutral face",
+    "leftward_crop_of_the_face_image": "room at the left",
+    "rightward_crop_of_the_face_image": "room at the right",
+    "margin_above_of_the_face_image": "room above",
+    "margin_below_of_the_face_image": "room below",
 }
-_SHORTFALLS = {
-    "inter_eye_distance": "too small",
-    "head_size": "head too small",
-    "sharpness": "not sharp",
-    "motion_blur": "blurred by motion",
-    "motion_blur_prevention": "blurred by motion",
-    "eyes_open": "eyes closed",
-    "mouth_closed": "mouth open",
-    "over_exposure_prevention": "too bright",
-    "under_exposure_prevention": "too dark",
-    "dynamic_range": "little contrast",
-    "illumination_uniformity": "unevenly lit",
-    "compression_artefacts": "compressed",
-    "no_compression_artefacts": "compressed",
-    "eye_occlusion_prevention": "eyes covered",
-    "mouth_occlusion_prevention": "mouth covered",
-    "face_occlusion_prevention": "face covered",
-    "expression_neutrality": "not a neutral face",
-    "background_uniformity": "restless background",
-    "unified_quality_score": "quality too low",
-}
-"""What a face lacks that fails the component of that name (ISO/IEC 29794-5's names)."""
 
 
 def reason(code: str) -> str:
@@ -129,13 +111,25 @@ def sieve(
 
 def shortfall(name: str, limits: Mapping[str, str] = MappingProxyType({})) -> str:
     """What a face lacks that fails the requirement of that name."""
-    return limits.get(name) or _SHORTFALLS.get(name) or f"{component(name)} too low"
+    if name in limits:
+        return limits[name]
+    if name.removesuffix("_deg") in ("yaw", "pitch", "roll"):
+        return f"{component(name)} too large"
+    return _brief(Profile("", (Requirement(name),)).words(name))
+
+
+def limits_of(profile: Profile) -> dict[str, str]:
+    """What a face lacks that fails a requirement of the profile, by the requirement's name: yaw > 40°."""
+    return {r.component: _brief(profile.words(r.component)) for r in profile.requirements}
+
+
+def _brief(words: str) -> str:
+    return words.partition(" (")[0].replace(" beyond ", " > ")
 
 
 def component(name: str) -> str:
     """A quality component in words: shorter than its name where that is clumsy, and without its unit."""
-    bare = name.removesuffix("_deg").removeprefix("head_pose_")
-    return _COMPONENTS.get(bare) or bare.replace("_", " ")
+    return _COMPONENTS.get(name) or name.removesuffix("_deg").replace("_", " ")
 
 
 def by_count(numbers: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from facesieve.stream.errors import OutputUnwritable, SourceMissing, SourceUnreadable
+from facesieve.stream.components.profile import parse_profile
+from facesieve.stream.errors import ConfigError, OutputUnwritable, SourceMissing, SourceUnreadable
 from facesieve.stream.sinks import FolderSink, render_report, report
 from facesieve.stream.sinks.gallery import read_gallery
 from facesieve.stream.sinks.words import shortfall, sieve
@@ -206,6 +207,32 @@ def test_measures_badges_and_failed_requirements(tmp_path: Path, make_result) ->
     assert "yaw &gt; 40° (12), too small (8)" in html
 
 
+def test_shots_are_held_against_a_profile(tmp_path: Path, make_result) -> None:
+    asked = parse_profile("[yaw_deg]\nmax = 20\n[sharpness]\nmin = 50", "door", "door.toml")
+    write(tmp_path, [make_result(1, (0.5, 0.4))])
+    with pytest.raises(ConfigError, match=r"no shot was measured, so none can be held against door"):
+        render_report(tmp_path, asked)
+
+    def measured(line: dict[str, Any]) -> None:
+        line["components"] = {"sharpness": 60.0, "yaw_deg": -31.0 if line["rank"] == 1 else 3.0}
+
+    edit(tmp_path / "shots.jsonl", measured)
+    track = card(render_report(tmp_path, asked).read_text(), "track-1")
+    assert "Not fit for door: yaw &gt; 20°" in track
+    assert track.count(">door<") == 1
+
+
+def test_a_run_s_profile_says_what_failed(tmp_path: Path, make_result) -> None:
+    run = {"source": {"name": "door.mp4"}, "config": {"selection": {"profile": "surveillance"}}}
+    write(tmp_path, [make_result(1), make_result(2, (), start_s=3.0)], run)
+    failed = {"yaw_deg": 3, "eyes_open": 2}
+    edit(tmp_path / "tracks.jsonl", lambda line: line.update(rejected={"unfit": 5}, failed=failed))
+    assert "yaw &gt; 45° (3), eyes closed (2)" in render_report(tmp_path).read_text()
+    edit_run = {**run, "config": {"selection": {"profile": "/etc/passwd"}}}
+    (tmp_path / "run.json").write_text(json.dumps({"schema": "facesieve.run/1", **edit_run}))
+    assert "yaw too large (3)" in render_report(tmp_path).read_text()  # a path in a file is not followed
+
+
 def test_requirements_in_words() -> None:
     assert sieve(0, 41, {"unfit": 41}, {"yaw": 12, "inter_eye_distance": 29}, {"yaw": "yaw > 40°"}) == (
         "Kept 0 of 41: too small (29), yaw > 40° (12)"
@@ -213,7 +240,8 @@ def test_requirements_in_words() -> None:
     assert sieve(1, 5, {"unfit": 4}, {"yaw": 4, "eyes_open": 1}).endswith("; some faces in several ways")
     assert sieve(0, 5, {"small": 3, "unfit": 2}, {"inter_eye_distance": 2}) == "Kept 0 of 5: too small (5)"
     assert sieve(0, 3, {"unfit": 3}) == "Kept 0 of 3: below the profile (3)"
-    assert shortfall("face_alignment") == "face alignment too low"
+    assert shortfall("sharpness") == "not sharp"
+    assert shortfall("unheard_of") == "unheard of too low"
 
 
 @pytest.fixture
