@@ -42,11 +42,11 @@ class Enrolled:
 
     def alike(self, threshold: float) -> tuple[tuple[str, str, float], ...]:
         """Pairs of people as similar as one person is to herself: enrolled twice, or mislabelled."""
-        found = []
+        found: list[tuple[str, str, float]] = []
         for row, person in enumerate(self.people):  # row by row: the whole square of thousands is large
             similarities = self.templates[row + 1 :] @ self.templates[row]
-            for near in np.flatnonzero(similarities >= threshold).tolist():
-                found.append((person, self.people[row + 1 + near], float(similarities[near])))
+            near = np.flatnonzero(similarities >= threshold).tolist()
+            found += [(person, self.people[row + 1 + at], float(similarities[at])) for at in near]
         return tuple(found)
 
 
