@@ -93,6 +93,8 @@ class Built:
     close: Callable[[], None]
     linking: Linking | None = None
     """By what tracks are joined to people; None where they are not."""
+    assessor: Assessor | None = None
+    """What measures components; None where nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
             ahead=sharing is None,
         )
         models = tuple(dict.fromkeys(parts.models))
-        return Built(pipeline, detector, scorer, models, stack.pop_all().close, linking)
+        return Built(pipeline, detector, scorer, models, stack.pop_all().close, linking, assessor)
 
 
 def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> Embedder:

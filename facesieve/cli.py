@@ -105,6 +105,10 @@ def run(
             "well), realtime (each better one as well); early ones go to revisions.jsonl."
         ),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="What a face must meet: surveillance, enrolment, portrait-iso or a TOML file."),
+    ] = None,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     tracker: Annotated[Trackers | None, typer.Option(help="Default bytetrack.")] = None,
     scorer: Annotated[
@@ -144,7 +148,7 @@ def run(
     from .job import run_sources, whole_report
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
-    settings = _selecting(settings, diversity, emit)
+    settings = _selecting(settings, diversity, emit, profile)
     people = {name: value for name, value in (("store", store), ("embedder", embedder)) if value is not None}
     settings = settings.model_copy(update={"identity": settings.identity.model_copy(update=people)})
     asked = {"keep_candidates": keep_candidates, "boxes": boxes}
@@ -208,8 +212,12 @@ def score(
         typer.Option(help="student (default), analytical, an ONNX file, or a baseline as NAME:PATH."),
     ] = None,
     engine: Annotated[Engines | None, typer.Option(help="Default openvino.")] = None,
+    components: Annotated[
+        bool, typer.Option("--components", help="Measure the quality components as well: more columns.")
+    ] = False,
 ) -> None:
-    """Score faces of images: CSV `file,score,model,components…`. Several folders are also compared.
+    """Score faces of images: CSV `file,score,model,…`, factors and components. Several folders are also
+    compared.
 
     Faces that cannot be scored are listed on standard error with the reason. Exit code 0 unless nothing
     could be scored (16).
@@ -218,7 +226,7 @@ def score(
     from .stream.sinks.files import write_whole
 
     settings = _settings(config, None, detector, None, scorer, engine, every_frame=False)
-    scored = list(score_paths(paths, settings))
+    scored = list(score_paths(paths, settings, components=components))
     text = io.StringIO()
     write_table(scored, text)
     if out is None:
@@ -271,8 +279,10 @@ def _settings(
     return parse_config(table, "command line")
 
 
-def _selecting(settings: Config, diversity: Diversity | None, emit: Emit | None) -> Config:
-    asked = {"diversity": diversity, "emit": emit}
+def _selecting(
+    settings: Config, diversity: Diversity | None, emit: Emit | None, profile: str | None
+) -> Config:
+    asked = {"diversity": diversity, "emit": emit, "profile": profile}
     table = {name: value for name, value in asked.items() if value is not None}
     return settings.model_copy(update={"selection": settings.selection.model_copy(update=table)})
 

@@ -7,18 +7,20 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
 from .build import Built, build
-from .config import Config
+from .config import ComponentsConfig, Config
 from .stream.align import align, outside_share
+from .stream.components import COMPONENTS, DEGREES
 from .stream.decode.sources import open_source, printable
 from .stream.errors import NoFrames, SourceError, SourceUnreadable
 from .stream.geometry import ARCFACE_POINTS, similarity, warp_chip
+from .stream.ports import Assessor, QualityScorer
 from .stream.types import CHIP_PX, F32, U8, Crop, Detections, Frame, Quality, Rejection
 
 BATCH = 64
@@ -35,20 +37,22 @@ class Scored:
     reason: str = ""
 
 
-def score_paths(paths: Sequence[Path], config: Config) -> Iterator[Scored]:
-    """Scores every face of each path, in order.
+def score_paths(paths: Sequence[Path], config: Config, *, components: bool = False) -> Iterator[Scored]:
+    """Scores every face of each path, in order; components: also measures those of each.
 
     A folder with faces.csv: its landmarks and the evaluation's plain warp (chips of 112×112 as they are). A
     folder of images (and of such folders) or an image: the largest central face that the detector finds, cut
-    as `run` cuts it.
+    as `run` cuts it. Labelled faces have no portrait, so what is measured on one is left out of theirs.
     Raises FacesieveError where a path as a whole cannot be read; one bad image is a Scored with its reason.
     """
+    config = config.model_copy(update={"components": ComponentsConfig(enabled=components)})
     with closing(build(config)) as built:
         for path in paths:
-            crops = labelled_crops(path) if (path / "faces.csv").is_file() else _found(path, built)
+            labelled = (path / "faces.csv").is_file()
+            crops = labelled_crops(path) if labelled else _found(path, built, portrait=components)
             for batch in _batches(crops):
                 good = [crop for _, crop in batch if isinstance(crop, Crop)]
-                qualities = iter(built.scorer.score(good))
+                qualities = iter(_qualities(good, built.scorer, built.assessor if components else None))
                 for file, crop in batch:
                     if isinstance(crop, Crop):
                         yield Scored(str(path), file, next(qualities))
@@ -56,20 +60,33 @@ def score_paths(paths: Sequence[Path], config: Config) -> Iterator[Scored]:
                         yield Scored(str(path), file, None, crop)
 
 
+def _qualities(crops: Sequence[Crop], scorer: QualityScorer, assessor: Assessor | None) -> Sequence[Quality]:
+    """With components where there is something to measure them."""
+    scored = scorer.score(crops)
+    if assessor is None:
+        return scored
+    measured = assessor.assess(crops)
+    return [replace(quality, components=found) for quality, found in zip(scored, measured, strict=True)]
+
+
 def write_table(scored: Sequence[Scored], target: TextIO) -> None:
     """CSV `file,score,model,…`: one row for each face with a score; then calibrated, where the model has a
-    calibration, and the factors."""
+    calibration, the factors, and the components where they were measured."""
     good = [row for row in scored if row.quality is not None]
     names = sorted({name for row in good if row.quality for name in row.quality.factors})
+    measured = {name for row in good if row.quality for name in row.quality.components}
+    components = [name for name in (*COMPONENTS, *DEGREES) if name in measured]
     calibrated = any(row.quality and row.quality.calibrated is not None for row in good)
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(["file", "score", "model", *(["calibrated"] if calibrated else []), *names])
+    writer.writerow(["file", "score", "model", *(["calibrated"] if calibrated else []), *names, *components])
     for row in good:
         quality = row.quality
         if quality is None:
             continue
         known = [] if not calibrated else ["" if quality.calibrated is None else f"{quality.calibrated:.6g}"]
         parts = [f"{quality.factors[name]:.6g}" if name in quality.factors else "" for name in names]
+        found = quality.components
+        parts += [f"{found[name]:.4g}" if name in found else "" for name in components]
         writer.writerow([row.file, f"{quality.score:.9g}", quality.model, *known, *parts])
 
 
@@ -117,7 +134,7 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop | str:
     return Crop.of_chip(warp_chip(image, landmarks), landmarks, index=index, truncated=outside)
 
 
-def _found(path: Path, built: Built) -> Iterator[tuple[str, Crop | str]]:
+def _found(path: Path, built: Built, *, portrait: bool) -> Iterator[tuple[str, Crop | str]]:
     """The main face of each image of a folder and of the folders in it, or of one image."""
     for file in image_files(path) if path.is_dir() else [path]:
         try:
@@ -125,7 +142,7 @@ def _found(path: Path, built: Built) -> Iterator[tuple[str, Crop | str]]:
                 frame = next(iter(source), None)
                 if frame is None or not source.stills:
                     raise NoFrames(f"{printable(str(file))}: not an image")
-                yield str(file), _main_face(frame, built.detector.detect(frame))
+                yield str(file), _main_face(frame, built.detector.detect(frame), portrait=portrait)
         except SourceError as error:
             yield str(file), str(error)
 
@@ -148,11 +165,11 @@ def _unreadable(error: OSError) -> None:
     raise SourceUnreadable(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def _main_face(frame: Frame, found: Detections) -> Crop | str:
+def _main_face(frame: Frame, found: Detections, *, portrait: bool) -> Crop | str:
     """The face that the picture is of."""
     if not len(found):
         return "no face found"
-    return cut(frame, found, int(np.argmax(prominence(frame, found))))
+    return cut(frame, found, int(np.argmax(prominence(frame, found))), portrait=portrait)
 
 
 def prominence(frame: Frame, found: Detections) -> F32:
@@ -164,9 +181,9 @@ def prominence(frame: Frame, found: Detections) -> F32:
     return np.asarray(sides.prod(1) * np.clip(1 - away, 0, 1), np.float32)
 
 
-def cut(frame: Frame, found: Detections, index: int) -> Crop | str:
+def cut(frame: Frame, found: Detections, index: int, *, portrait: bool = False) -> Crop | str:
     """A detection's face, or why it cannot be had."""
-    made = align(frame, found, index, 0, portrait=False)
+    made = align(frame, found, index, 0, portrait=portrait)
     return f"the face cannot be cut out ({made})" if isinstance(made, Rejection) else made
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
-import cv2
 import numpy as np
 
 from ..ports import Closing
@@ -109,8 +108,7 @@ class Measured(Closing):
         covered = self._cover.covered(np.stack([crop.chip for crop in crops]))
         found: list[Mapping[str, float]] = []
         for i, crop in enumerate(crops):
-            luma = np.asarray(cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY), np.uint8)
-            face = Face(crop, luma, pictures[i], to_frame[i], points[i], float(presence[i]))
+            face = Face.of(crop, pictures[i], to_frame[i], points[i], float(presence[i]))
             found.append(MappingProxyType(_measure(face, openings[i], covered[i])))
         return found
 

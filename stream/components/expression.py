@@ -15,7 +15,7 @@ _TURNED_AWAY: Final = 0.6
 
 
 def eyes_open(face: Face, openings: F32) -> float:
-    """100·sigmoid(x; .26, .025), x the smaller of the two eyes' openings, each in widths of the eye.
+    """100·sigmoid(x; .24, .025), x the smaller of the two eyes' openings, each in widths of the eye.
 
     As OFIQ EyesOpen (the smaller maximal distance of the lids), but OFIQ divides by the eye-to-chin height,
     which shrinks when the head goes down, and its sigmoid (.02, .01) belongs to landmarks that close with the
@@ -28,7 +28,7 @@ def eyes_open(face: Face, openings: F32) -> float:
         for opening, width, other in zip(openings, (left, right), (right, left), strict=True)
         if width >= _TURNED_AWAY * other
     ]
-    return 100 * sigmoid(min(seen), 0.26, 0.025)
+    return 100 * sigmoid(min(seen), 0.24, 0.025)
 
 
 def mouth_closed(face: Face) -> float:

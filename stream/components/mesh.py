@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +35,12 @@ class MeshFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One crop and what MeshFinder found of it. luma: (112, 112) uint8 of the chip."""
+    """One crop and what MeshFinder found of it.
+
+    luma: (112, 112) uint8 of the chip. eyes: (2, 2) the middles of the eye on the image's left and of the
+    other, each between its corners. apart_px: from eye to eye. height_px: T of ISO/IEC 29794-5, from between
+    the eyes to the chin. All in px of the picture.
+    """
 
     crop: Crop
     luma: U8
@@ -41,32 +48,38 @@ class Face:
     to_frame: npt.NDArray[np.float64]
     points: F32
     presence: float
+    eyes: npt.NDArray[np.float64]
+    apart_px: float
+    height_px: float
+
+    @staticmethod
+    def of(crop: Crop, picture: U8, to_frame: npt.NDArray[np.float64], points: F32, presence: float) -> Face:
+        """The face of one crop, with what several components need."""
+        corners = points[[*EYE_CORNERS[0], *EYE_CORNERS[1], CHIN], :2].tolist()
+        (ax, ay), (bx, by), (cx, cy), (dx, dy), (chin_x, chin_y) = corners
+        left, right = ((ax + bx) / 2, (ay + by) / 2), ((cx + dx) / 2, (cy + dy) / 2)
+        middle = (left[0] + right[0]) / 2, (left[1] + right[1]) / 2
+        return Face(
+            crop=crop,
+            luma=np.asarray(cv2.cvtColor(crop.chip, cv2.COLOR_RGB2GRAY), np.uint8),
+            picture=picture,
+            to_frame=to_frame,
+            points=points,
+            presence=presence,
+            eyes=np.array((left, right)),
+            apart_px=max(math.dist(left, right), 1e-6),
+            height_px=max(math.dist(middle, (chin_x, chin_y)), 1e-6),
+        )
 
     def distance(self, a: int, b: int) -> float:
         """Between two vertices, in the plane, px of the picture."""
-        return float(np.hypot(*(self.points[a, :2] - self.points[b, :2])))
-
-    @property
-    def eyes(self) -> F32:
-        """(2, 2): the middles of the eye on the image's left and of the other, each between its corners."""
-        return np.asarray(self.points[EYE_CORNERS, :2].mean(1))
-
-    @property
-    def apart_px(self) -> float:
-        """Eye to eye, px of the picture."""
-        left, right = self.eyes
-        return max(float(np.hypot(*(right - left))), 1e-6)
-
-    @property
-    def height_px(self) -> float:
-        """T of ISO/IEC 29794-5: from between the eyes to the chin, px of the picture."""
-        return max(float(np.hypot(*(self.points[CHIN, :2] - self.eyes.mean(0)))), 1e-6)
+        return math.dist(self.points[a, :2].tolist(), self.points[b, :2].tolist())
 
     @property
     def scale(self) -> float:
         """Pixels of the frame in one of the picture."""
-        return float(np.hypot(self.to_frame[0, 0], self.to_frame[1, 0]))
+        return math.hypot(self.to_frame[0, 0], self.to_frame[1, 0])
 
-    def in_frame(self, points: F32) -> npt.NDArray[np.float64]:
+    def in_frame(self, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """(m, 2) points of the picture in pixel centres of the frame."""
         return np.asarray(points @ self.to_frame[:, :2].T + self.to_frame[:, 2])
