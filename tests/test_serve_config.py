@@ -1,0 +1,106 @@
+"""The service's configuration: the example states every setting, and mistakes are told without secrets."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from facesieve.serve import camera_plan
+from facesieve.serve_config import (
+    CameraTable,
+    FolderTable,
+    KafkaTable,
+    MqttTable,
+    Secret,
+    ServeConfig,
+    ServeTable,
+    WebhookTable,
+    parse_serve_config,
+    read_serve_config,
+)
+from facesieve.stream.errors import ConfigError
+
+EXAMPLE = Path(__file__).parent.parent / "configs" / "cameras.toml"
+
+
+def test_the_example_is_read_and_states_every_setting_with_its_default() -> None:
+    config = read_serve_config(EXAMPLE)
+    text, stated = EXAMPLE.read_text(), tomllib.loads(EXAMPLE.read_text())
+    for name in ServeTable.model_fields:
+        assert f"\n{name} =" in text or f"\n[[serve.{name}]]" in text, f"[serve] {name}"
+    for name, field in ServeTable.model_fields.items():
+        if not isinstance(field.default, tuple):
+            assert getattr(config.serve, name) == field.default, f"[serve] {name}"
+    for kind, table in ((CameraTable, stated["camera"][0]), *zip(
+        (WebhookTable, MqttTable, KafkaTable, FolderTable), stated["sink"], strict=True
+    )):  # fmt: skip
+        defaults = {name: field for name, field in kind.model_fields.items() if not field.is_required()}
+        for name, field in defaults.items():
+            if name in table and field.default is not None and name not in ("settings", "kind"):
+                assert table[name] == field.default, f"{kind.__name__}.{name}"
+
+
+def test_early_shots_are_on_unless_the_file_says_otherwise() -> None:
+    assert parse_serve_config({}, "x").selection.emit == "realtime"
+    assert parse_serve_config({"selection": {"top_k": 1}}, "x").selection.emit == "realtime"
+    assert parse_serve_config({"selection": {"emit": "quality"}}, "x").selection.emit == "quality"
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"camera": [{"name": "a", "url": "rtsp://h/x", "hzz": 3}]}, "did you mean `hz`"),
+        ({"camera": [{"name": "../a", "url": "rtsp://h/x"}]}, "camera.0.name"),
+        ({"camera": [{"name": "a", "url": "x"}, {"name": "a", "url": "y"}]}, "twice"),
+        ({"sink": [{"kind": "mqtt", "name": "q", "host": "h", "prot": 1}]}, "did you mean `port`"),
+        ({"sink": [{"kind": "pigeon", "name": "q"}]}, "sink.0"),
+        ({"sink": [{"kind": "webhook", "name": "q"}]}, "url or url_secret"),
+        (
+            {"camera": [{"name": "a", "url": "rtsp://h/x", "password": {"env": "A", "file": "b"}}]},
+            "one of them",
+        ),
+        ({"srve": {}}, "did you mean `serve`"),
+    ],
+)
+def test_mistakes_are_named(table: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_serve_config(table, "cameras.toml")
+
+
+def test_a_mistake_beside_a_secret_does_not_show_it() -> None:
+    cameras = [{"name": "a", "url": "rtsp://u:s3cret@h/x"}, {"name": "a", "url": "rtsp://u:s3cret@h/y"}]
+    with pytest.raises(ConfigError) as told:
+        parse_serve_config({"camera": cameras}, "cameras.toml")
+    assert "s3cret" not in str(told.value)
+    with pytest.raises(ConfigError) as told:
+        parse_serve_config({"camera": [{"name": "a", "url": 7}]}, "cameras.toml")
+    assert "camera.0.url" in str(told.value)
+
+
+class TestSecrets:
+    def test_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GATE", "pa:ss")
+        camera = CameraTable(name="gate", url="rtsp://h/x", username="u", password=Secret(env="GATE"))
+        plan = camera_plan(camera, ServeConfig())
+        assert plan.address.url == "rtsp://u:pa%3Ass@h:554/x"
+        assert "pa:ss" not in repr(plan)
+        assert "pa%3Ass" not in repr(plan)
+
+    def test_one_that_is_not_there_is_named(self) -> None:
+        with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE"):
+            Secret(env="NOT_SET_ANYWHERE").read("camera 'gate': password")
+
+    def test_a_file_must_be_its_owners_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "secret"
+        path.write_text("hidden\n")
+        path.chmod(0o644)
+        with pytest.raises(ConfigError, match="chmod 600"):
+            Secret(file=path).read("x")
+        path.chmod(0o600)
+        assert Secret(file=path).read("x") == "hidden"
+        os.unlink(path)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            Secret(file=path).read("x")
