@@ -9,9 +9,9 @@ from .types import Crop, Quality
 Estimator = Callable[[Sequence[Crop]], Sequence[float]]
 """Crops → for each about what the scorer will say, in the scorer's units."""
 
-PRIOR_SCORES = 1.0
+PRIOR_SCORES = 8.0
 """How many scored crops of a track its estimator's reputation from elsewhere is worth."""
-MEMORY = 0.9
+MEMORY = 0.98
 """What a scored crop of the track counts, compared with the one scored after it."""
 
 REMEMBERED_TRACKS = 1024
@@ -21,13 +21,13 @@ REMEMBERED_TRACKS = 1024
 class TrackBound:
     """Bounds on the scores of one source's crops. Implements ScoreBound.
 
-    bound = estimate + offset + margin. margin: an upper quantile of score − estimate on people the estimator
-    was not fitted to. offset: how far the estimator is off on this track's face, because who it is and where
+    bound = estimate + offset + margin. margin: a quantile of score − estimate on images the estimator was
+    not fitted to. offset: how far the estimator is off on this track's face, because who it is and where
     the camera stands stay the same from look to look: the mean of score − estimate over the track's scored
-    crops, the older counting less, drawn to 0 as if one more had been off by nothing.
+    crops, the older counting less, drawn to 0 as if PRIOR_SCORES more had been off by nothing.
 
-    It is a quantile, so some scores are above their bound; what that costs is measured
-    (benchmarks/cascade.py), not proved.
+    Some scores are above their bound, by little; what that costs is measured (benchmarks/cascade.py), not
+    proved.
     """
 
     def __init__(self, estimator: Estimator, margin: float) -> None:
@@ -38,7 +38,7 @@ class TrackBound:
         self._off: dict[int, tuple[float, float]] = {}
 
     def bounds(self, crops: Sequence[Crop]) -> list[float]:
-        """For each crop, of different tracks, a raw score that the scorer's is seldom above."""
+        """For each crop, of different tracks, the best raw score that is to be hoped for."""
         estimates = self._estimator(crops)
         self._estimates = {crop.track: e for crop, e in zip(crops, estimates, strict=True)}
         return [

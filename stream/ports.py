@@ -132,7 +132,7 @@ class ScoreBound(Protocol):
     """Bounds the scores of one source's crops before they are computed, so that hopeless ones need not be."""
 
     def bounds(self, crops: Sequence[Crop]) -> Sequence[float]:
-        """For each crop a raw score that the scorer's is seldom, or never, above; one crop a track."""
+        """For each crop, no two of one track, the best raw score that is to be hoped for."""
 
     def learn(self, crops: Sequence[Crop], qualities: Sequence[Quality]) -> None:
         """What the scorer said of some of the crops that were bounded last."""

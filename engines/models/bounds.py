@@ -21,7 +21,7 @@ class BoundFacts:
     """What lies beside a quality network X.onnx as X-bound.onnx and X-bound.json.
 
     weights, sha256: the estimator. scorer_sha256: of the one network it was fitted to. margin: what is added
-    to the estimate to make it a bound, in raw score; a share `quantile` of unseen people's scores is below.
+    to the estimate to make it a bound, in raw score; a share `quantile` of unseen images' scores is below.
     """
 
     weights: Path

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesieve.stream.bound import REMEMBERED_TRACKS, TrackBound
+from facesieve.stream.bound import MEMORY, PRIOR_SCORES, REMEMBERED_TRACKS, TrackBound
 from facesieve.stream.policy import SelectionPolicy
 from facesieve.stream.ports import ScoreBound
 from facesieve.stream.selection import TopKSelector
@@ -42,28 +42,27 @@ def test_what_a_track_scored_moves_its_own_bound_only() -> None:
     bound = TrackBound(by_time, 0.0)
     bound.bounds([crop(1.0), crop(1.0, 2)])
     bound.learn([crop(1.0)], [score(2.0)])
-    # off by 1 once, and by 0 once for the prior
-    assert bound.bounds([crop(5.0), crop(5.0, 2)]) == [5.5, 5.0]
+    assert bound.bounds([crop(5.0), crop(5.0, 2)]) == [5 + 1 / (PRIOR_SCORES + 1), 5.0]
 
 
 def test_only_the_crops_that_were_scored_teach() -> None:
     bound = TrackBound(by_time, 0.0)
     bound.bounds([crop(1.0), crop(1.0, 2)])
     bound.learn([crop(1.0, 2)], [score(0.0)])
-    assert bound.bounds([crop(1.0), crop(1.0, 2)]) == [1.0, 0.5]
+    assert bound.bounds([crop(1.0), crop(1.0, 2)]) == [1.0, 1 - 1 / (PRIOR_SCORES + 1)]
 
 
 def test_a_face_that_is_always_off_by_the_same_is_learnt_and_unlearnt() -> None:
-    bound = TrackBound(by_time, 0.1)
-    for n in range(60):
-        (most,) = bound.bounds([crop(n / 8)])
+    bound, most = TrackBound(by_time, 0.1), [0.0]
+    for n in range(400):
+        most = bound.bounds([crop(n / 8)])
         bound.learn([crop(n / 8)], [score(n / 8 + 0.7)])
-    # the prior weighs 1 against the 10 of the geometric series
-    assert most == pytest.approx(59 / 8 + 0.1 + 0.7 * 10 / 11, abs=0.01)
-    for n in range(60, 120):
-        (most,) = bound.bounds([crop(n / 8)])
+    lasting = 1 / (1 - MEMORY)
+    assert most[0] == pytest.approx(399 / 8 + 0.1 + 0.7 * lasting / (lasting + PRIOR_SCORES), abs=0.01)
+    for n in range(400, 800):
+        most = bound.bounds([crop(n / 8)])
         bound.learn([crop(n / 8)], [score(n / 8)])
-    assert most == pytest.approx(119 / 8 + 0.1, abs=0.01)
+    assert most[0] == pytest.approx(799 / 8 + 0.1, abs=0.01)
 
 
 def test_memory_is_bounded() -> None:
@@ -72,7 +71,7 @@ def test_memory_is_bounded() -> None:
         bound.bounds([crop(0.0, track)])
         bound.learn([crop(0.0, track)], [score(1.0)])
     assert len(bound._off) == REMEMBERED_TRACKS
-    assert bound.bounds([crop(0.0, 3 * REMEMBERED_TRACKS - 1)]) == [0.5]
+    assert bound.bounds([crop(0.0, 3 * REMEMBERED_TRACKS - 1)]) == [1 / (PRIOR_SCORES + 1)]
 
 
 Offers = Sequence[tuple[float, float]]
