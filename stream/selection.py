@@ -137,6 +137,7 @@ class TopKSelector:
         if refused is None and self._policy.judges_components:
             matters = self._may_matter(crop, quality.score)
             refused = self._unfit(quality) if matters else None
+        view = self._spread.view(crop, quality) if self._spread is not None else None
         window = self._see(crop.track, crop.pts_s)
         window.scored += 1
         window.timeline.add(crop, quality.score, refused.reason if refused else None)
@@ -145,7 +146,6 @@ class TopKSelector:
             window.failed.update(refused.failed)
             return refused.reason
         if matters:
-            view = self._spread.view(crop, quality) if self._spread else None
             window.candidates.add(Candidate(crop, quality, ticks(crop.pts_s), view))
         else:
             window.candidates.pass_over(ticks(crop.pts_s))
