@@ -157,7 +157,27 @@ class Pipeline:
                 found = self._detector.detect(counted.frame)
             yield _Look(counted.frame, counted.frames, found)
 
-    def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
+    def _judged(
+    assessor: Assessor,
+    crops: Sequence[Crop],
+    qualities: Sequence[Quality],
+    selector: Selector,
+    progress: Progress,
+) -> Sequence[Quality]:
+    """The qualities, with components where the selector decides by them."""
+    pairs = zip(crops, qualities, strict=True)
+    asked = [i for i, (crop, quality) in enumerate(pairs) if selector.wants_components(crop, quality)]
+    if not asked:
+        return qualities
+    judged = list(qualities)
+    measured = assessor.assess([crops[i] for i in asked])
+    progress.assessed += len(asked)
+    for i, components in zip(asked, measured, strict=True):
+        judged[i] = dataclasses.replace(judged[i], components=components)
+    return judged
+
+
+def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
         """Whether no track goes on from the frame before to this one."""
         if not self._scene_cuts:
             return False
@@ -190,31 +210,16 @@ class Pipeline:
             qualities = self._scorer.score(crops)
         if bound is not None:
             bound.learn(crops, qualities)
+        if self._assessor is not None:
+            with timed(progress, "assess"):
+                qualities = _judged(self._assessor, crops, qualities, selector, progress)
         with timed(progress, "select"):
-            qualities = self._judged(crops, qualities, selector, progress)
             for crop, quality in zip(crops, qualities, strict=True):
                 selector.offer(crop, quality)
         progress.detected += 1
         progress.faces += len(found)
         progress.scored += len(crops)
         return tracking.ended
-
-    def _judged(
-        self, crops: Sequence[Crop], qualities: Sequence[Quality], selector: Selector, progress: Progress
-    ) -> Sequence[Quality]:
-        """The qualities, with components where the selector decides by them."""
-        if self._assessor is None:
-            return qualities
-        pairs = zip(crops, qualities, strict=True)
-        asked = [i for i, (crop, quality) in enumerate(pairs) if selector.wants_components(crop, quality)]
-        if not asked:
-            return qualities
-        judged = list(qualities)
-        measured = self._assessor.assess([crops[i] for i in asked])
-        progress.assessed += len(asked)
-        for i, components in zip(asked, measured, strict=True):
-            judged[i] = dataclasses.replace(judged[i], components=components)
-        return judged
 
     def _crops(
         self, frame: Frame, found: Detections, tracking: Tracking, selector: Selector
