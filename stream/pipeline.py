@@ -157,27 +157,7 @@ class Pipeline:
                 found = self._detector.detect(counted.frame)
             yield _Look(counted.frame, counted.frames, found)
 
-    def _judged(
-    assessor: Assessor,
-    crops: Sequence[Crop],
-    qualities: Sequence[Quality],
-    selector: Selector,
-    progress: Progress,
-) -> Sequence[Quality]:
-    """The qualities, with components where the selector decides by them."""
-    pairs = zip(crops, qualities, strict=True)
-    asked = [i for i, (crop, quality) in enumerate(pairs) if selector.wants_components(crop, quality)]
-    if not asked:
-        return qualities
-    judged = list(qualities)
-    measured = assessor.assess([crops[i] for i in asked])
-    progress.assessed += len(asked)
-    for i, components in zip(asked, measured, strict=True):
-        judged[i] = dataclasses.replace(judged[i], components=components)
-    return judged
-
-
-def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
+    def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
         """Whether no track goes on from the frame before to this one."""
         if not self._scene_cuts:
             return False
@@ -242,6 +222,26 @@ def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
             elif selector.admit(made) is None:
                 crops.append(made)
         return crops
+
+
+def _judged(
+    assessor: Assessor,
+    crops: Sequence[Crop],
+    qualities: Sequence[Quality],
+    selector: Selector,
+    progress: Progress,
+) -> Sequence[Quality]:
+    """The qualities, with components where the selector decides by them."""
+    pairs = zip(crops, qualities, strict=True)
+    asked = [i for i, (crop, quality) in enumerate(pairs) if selector.wants_components(crop, quality)]
+    if not asked:
+        return qualities
+    judged = list(qualities)
+    measured = assessor.assess([crops[i] for i in asked])
+    progress.assessed += len(asked)
+    for i, components in zip(asked, measured, strict=True):
+        judged[i] = dataclasses.replace(judged[i], components=components)
+    return judged
 
 
 @dataclass(frozen=True, slots=True)
