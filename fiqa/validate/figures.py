@@ -183,7 +183,7 @@ def recognition(
 def _best_kept(sample: Sample, members: NDArray[np.intp]) -> NDArray[np.intp]:
     """The best shot of a track, first; after it those of its other windows, if it was cut into windows."""
     first = members[sample.ranks[members] == 1]
-    return first[np.argsort(-sample.student[first], kind="stable")]
+    return np.asarray(first[np.argsort(-sample.student[first], kind="stable")], np.intp)
 
 
 def _errors_by_track(
