@@ -44,7 +44,8 @@ STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvi
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One track in the closing table; pixels are on disk by then. best: quality of its best shot, if any."""
+    """One track in the closing table; the rest is on disk by then. best: quality of its best shot, if any,
+    without its embedding, factors and components: a long film has many tracks."""
 
     summary: TrackSummary
     best: Quality | None
@@ -55,7 +56,7 @@ class Row:
         best = result.shots[0] if result.shots else None
         return Row(
             dataclasses.replace(result.summary, timeline=()),
-            dataclasses.replace(best.quality, embedding=None) if best else None,
+            Quality(best.quality.score, best.quality.model, best.quality.calibrated) if best else None,
             shot_files(result.summary.track, 1, result.summary.window)[0] if best else None,
         )
 
