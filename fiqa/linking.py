@@ -43,7 +43,7 @@ FOLDERS = ("lfw-train", "glint-train")
 VERSIONS, SEED = 4, 0
 MOST_PHOTOGRAPHS = 24
 """Of one person: a few people with hundreds must not decide."""
-RATES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 SIZES = (1, 3)
 MIN_QUALITY = 0.1
 """Below it impostors' similarities rise without bound (bad faces look like each other), so that no threshold

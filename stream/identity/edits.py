@@ -29,6 +29,16 @@ def settle(store: IdentityStore, identity: int, min_quality: float | None = None
     store.put_identity(identity, linkable=linkable, total=total)
 
 
+def settle_with(store: IdentityStore, track: TrackRow, min_quality: float) -> None:
+    """What settle does when one track has been added, without a look at the others."""
+    known = store.identity(track.identity)
+    if known is None or known.total is None or not len(known.total):
+        settle(store, track.identity, min_quality)
+        return
+    linkable = known.linkable or track.quality >= min_quality
+    store.put_identity(track.identity, linkable=linkable, total=known.total + weighted(track))
+
+
 def weighted(track: TrackRow) -> F64:
     """(d,) the track's part in the mean of its person."""
     return np.asarray(max(track.quality, LEAST_WEIGHT) * track.template.astype(np.float64))

@@ -52,8 +52,10 @@ class Erasure:
 
 @dataclass(slots=True)
 class Erased:
-    """What went: pictures, lines, and names of files that went whole."""
+    """What went: tracks and shots of the store; pictures, lines, and names of files that went whole."""
 
+    tracks: int = 0
+    shots: int = 0
     pictures: int = 0
     lines: int = 0
     whole: list[str] = field(default_factory=list)
@@ -64,7 +66,8 @@ def erase_person(store: IdentityStore, identity: int) -> Erased:
     erased = Erased()
     everyone = frozenset([identity, *store.merged_from(identity)])
     for out, folders in _roots(store).items():
-        ours, others = set(), set()
+        ours: set[Place] = set()
+        others: set[Place] = set()
         for track in store.tracks():
             if track.out == str(out):
                 (ours if track.identity == identity else others).add((track.folder, track.track))
@@ -215,6 +218,6 @@ def is_of(path: Path, name: str) -> bool:
     ids that name other people."""
     try:
         with path.open(encoding="utf-8") as file:
-            return json.loads(file.readline() or "{}").get("store") == name
+            return bool(json.loads(file.readline() or "{}").get("store") == name)
     except (OSError, ValueError):
         return False

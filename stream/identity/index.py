@@ -60,7 +60,8 @@ class ExactIndex:
     def nearest(self, vector: F32, least: float, limit: int = 16) -> list[tuple[int, float]]:
         """See VectorIndex."""
         n = len(self._rows)
-        similarity = self._matrix[:n] @ vector
+        # As quick as BLAS here, but always on one thread, and with the same sums whatever n is.
+        similarity = np.einsum("ij,j->i", self._matrix[:n], vector)
         found = np.flatnonzero(similarity >= least)
         if len(found) > limit:
             found = found[np.argpartition(-similarity[found], limit - 1)[:limit]]

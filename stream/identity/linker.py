@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .edits import clash, merge, new_identity, settle, together, weighted
+from .edits import clash, merge, new_identity, settle, settle_with, together, weighted
 from .index import ExactIndex, VectorIndex
 from .rows import ShotRow, TrackRow
 from .store import IdentityStore
@@ -90,8 +90,13 @@ class Linker:
             before = self._store.track(visit.source, visit.generation, seen.track)
             row = _row(visit, seen, before, now_s)
             identity, action = (before.identity, "continue") if before else self._place(row)
-            self._store.put_track(replace(row, identity=identity), seen.shots)
-            self._settle(identity)
+            row = replace(row, identity=identity)
+            self._store.put_track(row, seen.shots)
+            if action == "join":
+                settle_with(self._store, row, self._limits.min_quality)
+                self._refresh()
+            else:
+                self._settle(identity)
             stored = self._store.track(visit.source, visit.generation, seen.track)
             if stored is None:
                 raise AssertionError("a track that was put is there")
@@ -141,11 +146,10 @@ class Linker:
 
     def _seen_before(self, row: TrackRow) -> int | None:
         """The person of the same track in an earlier run over the same contents."""
-        for old in self._store.tracks(source=row.source):
-            same = old.track == row.track and abs(old.first_pts_s - row.first_pts_s) < SAME_TIME_S
+        for old in self._store.former(row.source, row.generation, row.track):
+            same = abs(old.first_pts_s - row.first_pts_s) < SAME_TIME_S
             alike = same and float(old.template @ row.template) >= self._limits.join
-            earlier = alike and old.generation < row.generation
-            if earlier and not together(self._store, old.identity, row):
+            if alike and not together(self._store, old.identity, row):
                 self._store.delete_track(old.row)
                 return old.identity
         return None
@@ -183,8 +187,9 @@ class Linker:
         """After a change of a person: a track of it may not belong any more, another person may.
 
         Returns the person that the track `row` is with now."""
-        tracks = self._store.tracks(identity=identity)
-        stray = _stray(tracks, self._limits.stay) if 2 < len(tracks) <= CHECKED_TRACKS else None
+        stray = None
+        if 2 < self._store.track_count(identity) <= CHECKED_TRACKS:
+            stray = _stray(self._store.tracks(identity=identity), self._limits.stay)
         if stray is not None:
             other = self._leave(stray, now_s)
             identity = other if stray.row == row else identity

@@ -44,6 +44,7 @@ def retain(store: IdentityStore, limits: Retention, now_s: float, actor: str) ->
         thinned = [(t, lost[t.row]) for t in tracks if t.row in lost and t.row not in old | empty]
         _erase_files(store, gone, thinned, erased)
         counts = len(gone), sum(len(store.shots(t.row)) for t in gone) + sum(len(s) for _, s in thinned)
+        erased.tracks, erased.shots = counts
         for track in gone:
             store.delete_track(track.row)
         for track, shots in thinned:

@@ -9,6 +9,11 @@ no file, no source.
 
 from __future__ import annotations
 
+import uuid
+
+from ..errors import ConfigError
+from .database import Database
+
 VERSION = 1
 
 _V1 = """
@@ -30,6 +35,7 @@ CREATE TABLE identities (
 CREATE INDEX identities_changed ON identities (changed);
 CREATE INDEX identities_merged ON identities (merged_into);
 CREATE TABLE gone (identity BIGINT PRIMARY KEY, changed BIGINT NOT NULL);
+CREATE INDEX gone_changed ON gone (changed);
 CREATE TABLE apart (
     identity BIGINT NOT NULL REFERENCES identities (identity) ON DELETE CASCADE,
     other BIGINT NOT NULL REFERENCES identities (identity) ON DELETE CASCADE,
@@ -57,6 +63,7 @@ CREATE TABLE tracks (
     pinned SMALLINT NOT NULL,
     UNIQUE (source, generation, track)
 );
+CREATE INDEX tracks_number ON tracks (source, track);
 CREATE INDEX tracks_identity ON tracks (identity, source);
 CREATE INDEX tracks_recorded ON tracks (recorded_s);
 CREATE TABLE shots (
@@ -92,7 +99,33 @@ MIGRATIONS = (_V1,)
 """MIGRATIONS[v] leads from version v to v + 1."""
 
 
-def statements(version: int, blob: str) -> list[str]:
-    """What leads from a version to VERSION. blob: the database's type of bytes."""
-    script = "".join(MIGRATIONS[version:]).replace("{blob}", blob)
-    return [statement.strip() for statement in script.split(";") if statement.strip()]
+def migrate(database: Database) -> str:
+    """Make the tables, or bring those that are there up to VERSION; the store's name. Inside a transaction.
+
+    Raises ConfigError for a store that a later facesieve wrote, and for a database of something else."""
+    found = 0
+    if database.has_table("settings"):
+        version = settings(database).get("schema")
+        if version is None:
+            raise ConfigError(f"expected a store of identities, {database.name!r} is another database")
+        found = int(version)
+    if found > VERSION:
+        raise ConfigError(
+            f"the store {database.name!r} has schema {found}, written by a later facesieve; this one reads "
+            f"up to {VERSION}"
+        )
+    for statement in "".join(MIGRATIONS[found:]).replace("{blob}", database.blob).split(";"):
+        if statement.strip():
+            database.execute(statement.strip())
+    insert = "INSERT INTO settings (name, value) VALUES (?, ?)"
+    if found == 0:
+        database.execute(insert, ("name", uuid.uuid4().hex))
+        database.execute(insert, ("schema", str(VERSION)))
+    elif found < VERSION:
+        database.execute("UPDATE settings SET value = ? WHERE name = 'schema'", (str(VERSION),))
+    return settings(database)["name"]
+
+
+def settings(database: Database) -> dict[str, str]:
+    """What the store says of itself: schema, name, and from its first face on embedder and dimension."""
+    return {str(name): str(value) for name, value in database.execute("SELECT name, value FROM settings")}

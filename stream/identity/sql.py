@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ConfigError
 from ..ports import Closing
-from ..types import F32
 from .database import Database, Row
 from .rows import F64, Changes, IdentityRow, Revision, ShotRow, TrackRow
-from .schema import VERSION, statements
-
-_TRACK = (
-    "t.track_row, t.source, s.name, t.generation, t.track, t.identity, t.first_pts_s, t.last_pts_s, "
-    "t.frames_seen, t.quality, t.template, t.out, t.folder, t.recorded_s, t.pinned"
-)
-_TRACKS = f"SELECT {_TRACK} FROM tracks t JOIN sources s ON s.source = t.source"  # noqa: S608
-_IDENTITY = "SELECT identity, merged_into, linkable, total FROM identities"
+from .schema import migrate, settings
+from .sql_rows import IDENTITIES, TRACKS, as_bytes, identity_of, marks, shot_of, track_of
 
 
 class SqlStore(Closing):
@@ -33,8 +24,7 @@ class SqlStore(Closing):
         self._database = database
         try:
             with database.transaction():
-                self._migrate()
-                self.name = str(dict(self._run("SELECT name, value FROM settings"))["name"])
+                self.name = migrate(database)
         except BaseException:
             database.close()
             raise
@@ -55,7 +45,7 @@ class SqlStore(Closing):
 
     def embedder(self) -> tuple[str, int] | None:
         """See IdentityStore."""
-        known = dict(self._run("SELECT name, value FROM settings"))
+        known = settings(self._database)
         return (known["embedder"], int(known["dimension"])) if "embedder" in known else None
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -102,13 +92,13 @@ class SqlStore(Closing):
 
     def identity(self, identity: int) -> IdentityRow | None:
         """See IdentityStore."""
-        rows = self._run(f"{_IDENTITY} WHERE identity = ?", (identity,))
-        return _identity(rows[0]) if rows else None
+        rows = self._run(f"{IDENTITIES} WHERE identity = ?", (identity,))
+        return identity_of(rows[0]) if rows else None
 
     def identities(self) -> list[IdentityRow]:
         """See IdentityStore."""
         return [
-            _identity(row) for row in self._run(f"{_IDENTITY} WHERE merged_into IS NULL ORDER BY identity")
+            identity_of(row) for row in self._run(f"{IDENTITIES} WHERE merged_into IS NULL ORDER BY identity")
         ]
 
     def merged_from(self, identity: int) -> list[int]:
@@ -129,7 +119,7 @@ class SqlStore(Closing):
             "INSERT INTO identities (identity, merged_into, linkable, total, changed) "
             "VALUES (?, NULL, ?, ?, ?) ON CONFLICT (identity) DO UPDATE SET merged_into = NULL, "
             "linkable = excluded.linkable, total = excluded.total, changed = excluded.changed",
-            (identity, int(linkable), _bytes(total, np.float64), self._next("revision")),
+            (identity, int(linkable), as_bytes(total, np.float64), self._next("revision")),
         )
 
     def merge_identity(self, identity: int, into: int) -> None:
@@ -153,10 +143,10 @@ class SqlStore(Closing):
             for (row,) in self._run("SELECT track_row FROM tracks WHERE identity = ?", (one,)):
                 self.delete_track(int(row))
         self._run(
-            f"UPDATE identities SET merged_into = NULL WHERE identity IN ({_marks(all_of_it)})",  # noqa: S608
+            f"UPDATE identities SET merged_into = NULL WHERE identity IN ({marks(all_of_it)})",  # noqa: S608
             all_of_it,
         )
-        self._run(f"DELETE FROM identities WHERE identity IN ({_marks(all_of_it)})", all_of_it)  # noqa: S608
+        self._run(f"DELETE FROM identities WHERE identity IN ({marks(all_of_it)})", all_of_it)  # noqa: S608
         self._run("DELETE FROM sources WHERE source NOT IN (SELECT source FROM tracks)")
         for one in all_of_it:
             self._run(
@@ -182,7 +172,7 @@ class SqlStore(Closing):
         known = self.track(track.source, track.generation, track.track)
         row = self._next("track") if known is None else known.row
         life = (track.identity, track.first_pts_s, track.last_pts_s, track.frames_seen, track.quality)
-        template = _bytes(track.template, np.float32)
+        template = as_bytes(track.template, np.float32)
         place = (track.out, track.folder, track.recorded_s, int(track.pinned))
         if known is None:
             self._run(
@@ -228,17 +218,26 @@ class SqlStore(Closing):
     def track(self, source: int, generation: int, track: int) -> TrackRow | None:
         """See IdentityStore."""
         rows = self._run(
-            f"{_TRACKS} WHERE t.source = ? AND t.generation = ? AND t.track = ?", (source, generation, track)
+            f"{TRACKS} WHERE t.source = ? AND t.generation = ? AND t.track = ?", (source, generation, track)
         )
-        return _track(rows[0]) if rows else None
+        return track_of(rows[0]) if rows else None
+
+    def former(self, source: int, generation: int, track: int) -> list[TrackRow]:
+        """See IdentityStore."""
+        where = "t.source = ? AND t.track = ? AND t.generation < ? ORDER BY t.track_row"
+        return [track_of(row) for row in self._run(f"{TRACKS} WHERE {where}", (source, track, generation))]
+
+    def track_count(self, identity: int) -> int:
+        """See IdentityStore."""
+        return int(self._run("SELECT count(*) FROM tracks WHERE identity = ?", (identity,))[0][0])
 
     def tracks(self, *, identity: int | None = None, source: int | None = None) -> list[TrackRow]:
         """See IdentityStore."""
         wanted = [("t.identity = ?", identity), ("t.source = ?", source)]
         given = [(where, value) for where, value in wanted if value is not None]
         where = " WHERE " + " AND ".join(where for where, _ in given) if given else ""
-        rows = self._run(f"{_TRACKS}{where} ORDER BY t.track_row", [value for _, value in given])
-        return [_track(row) for row in rows]
+        rows = self._run(f"{TRACKS}{where} ORDER BY t.track_row", [value for _, value in given])
+        return [track_of(row) for row in rows]
 
     def overlaps(
         self, identity: int, source: int, generation: int | None, first_s: float, last_s: float
@@ -260,13 +259,13 @@ class SqlStore(Closing):
             f"{vector} FROM shots s{join} WHERE s.track_row = ? ORDER BY s.window_number, s.rank",
             (row,),
         )
-        return [ShotRow(*r[:7], vector=None if r[7] is None else _vector(r[7])) for r in rows]
+        return [shot_of(row) for row in rows]
 
     def changes(self, since: int) -> Changes:
         """See IdentityStore."""
-        rows = self._run(f"{_IDENTITY} WHERE changed > ? ORDER BY identity", (since,))
-        gone = self._run("SELECT identity FROM gone WHERE changed > ? ORDER BY identity", (since,))
-        found = [_identity(row) for row in rows]
+        rows = self._run(f"{IDENTITIES} WHERE changed > ? ORDER BY changed", (since,))
+        gone = self._run("SELECT identity FROM gone WHERE changed > ? ORDER BY changed", (since,))
+        found = [identity_of(row) for row in rows]
         newest = self._run("SELECT value FROM counters WHERE name = 'revision'")
         return Changes(
             revision=int(newest[0][0]) if newest else 0,
@@ -303,31 +302,6 @@ class SqlStore(Closing):
     def close(self) -> None:
         self._database.close()
 
-    def _migrate(self) -> None:
-        found = 0
-        if self._database.has_table("settings"):
-            version = dict(self._run("SELECT name, value FROM settings")).get("schema")
-            if version is None:
-                raise ConfigError(
-                    f"expected a store of identities, {self._database.name!r} is another database"
-                )
-            found = int(version)
-        if found > VERSION:
-            raise ConfigError(
-                f"the store {self._database.name!r} has schema {found}, written by a later facesieve; this "
-                f"one reads up to {VERSION}"
-            )
-        for statement in statements(found, self._database.blob):
-            self._run(statement)
-        if found < VERSION:
-            self._run(
-                "INSERT INTO settings (name, value) VALUES ('schema', ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (str(VERSION),),
-            )
-        if found == 0:
-            self._run("INSERT INTO settings (name, value) VALUES ('name', ?)", (uuid.uuid4().hex,))
-
     def _put_shot(self, row: int, shot: ShotRow) -> None:
         number = self._next("shot")
         measured = (shot.pts_s, shot.score, shot.calibrated)
@@ -339,7 +313,7 @@ class SqlStore(Closing):
         if shot.vector is not None:
             self._run(
                 "INSERT INTO embeddings (shot, vector) VALUES (?, ?)",
-                (number, _bytes(shot.vector, np.float32)),
+                (number, as_bytes(shot.vector, np.float32)),
             )
 
     def _next(self, counter: str) -> int:
@@ -352,26 +326,3 @@ class SqlStore(Closing):
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         return self._database.execute(sql, parameters)
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _bytes(vector: npt.NDArray[np.floating], kind: type[np.floating]) -> bytes:
-    """Little-endian, whatever the machine."""
-    return np.asarray(vector, np.dtype(kind).newbyteorder("<")).tobytes()
-
-
-def _vector(data: bytes) -> F32:
-    return np.frombuffer(data, "<f4").astype(np.float32)
-
-
-def _identity(row: Row) -> IdentityRow:
-    identity, merged_into, linkable, total = row
-    sums = None if total is None else np.frombuffer(total, "<f8").astype(np.float64)
-    return IdentityRow(identity, merged_into, bool(linkable), sums)
-
-
-def _track(row: Row) -> TrackRow:
-    return TrackRow(*row[:10], _vector(row[10]), *row[11:14], pinned=bool(row[14]))

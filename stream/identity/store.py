@@ -74,6 +74,10 @@ class IdentityStore(Protocol):
         """Shots of a track, known by window and rank, with their embeddings."""
 
     def track(self, source: int, generation: int, track: int) -> TrackRow | None: ...
+    def former(self, source: int, generation: int, track: int) -> list[TrackRow]:
+        """Tracks of that number from earlier runs over the source."""
+
+    def track_count(self, identity: int) -> int: ...
     def tracks(self, *, identity: int | None = None, source: int | None = None) -> list[TrackRow]:
         """In the order in which they were added."""
 

@@ -71,7 +71,7 @@ class VerificationTable:
 
     def thresholds(self, fmr: float) -> LinkThresholds:
         """join at the rate, stay at STAY_FACTOR times the rate (or the highest that was measured), within at
-        the highest: that a tracker follows one face is likely beforehand."""
+        the highest: that a tracker follows one face is likely beforehand, so it takes much to doubt it."""
         stay = self.at(min(STAY_FACTOR * fmr, self.fmr[0]))
         return LinkThresholds(self.at(fmr), stay, min_quality=self.min_quality, within=self.threshold[0])
 
