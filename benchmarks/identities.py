@@ -20,55 +20,92 @@ import os
 import platform
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from fractions import Fraction
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import av
-import cv2
-import numpy as np
+from identity_clips import join, sheet
+from identity_search import search_times
 
-from facesieve.config import Config, parse_config
+from facesieve.config import parse_config
 from facesieve.engines.zoo.fetch import digest
 from facesieve.fiqa.linking import STUDENT, measure_model
 from facesieve.job import run_sources
 from facesieve.stream.identity.database import SqliteDatabase
-from facesieve.stream.identity.index import ExactIndex, GraphIndex, VectorIndex
+from facesieve.stream.identity.linker import Appearance, Linker
 from facesieve.stream.identity.sql import SqlStore
-from facesieve.stream.identity.thresholds import VerificationTable
-from facesieve.stream.types import F32
+from facesieve.stream.identity.templates import Template
+from facesieve.stream.identity.thresholds import LinkThresholds, VerificationTable
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("FACESIEVE_SHARED", HERE.parent.parent / "shared"))
 OUT, RESULTS = HERE / "out", HERE / "results"
 FILMS = ("short_hamilton_clip.mp4", "walking_crowd_1080p.mp4")
-RATES = (1e-3, 1e-4, 3e-5, 1e-5)
-DIMENSION = 128
-RATE = 30
-"""Frames a second of the asl clips."""
+RATES = (1e-5, 3e-5, 1e-4, 1e-3)
+"""The default first."""
 Record = dict[str, Any]
 
 
-def people_of(sources: Sequence[Path], out: Path, identity: Mapping[str, Any]) -> list[Record]:
-    """The lines of identities.jsonl of one run with everything else as it is shipped."""
-    config = parse_config({"identity": dict(identity)}, "benchmark") if identity else Config()
-    outcomes = run_sources(
-        [str(source) for source in sources],
-        out,
-        config,
-        overwrite=True,
-        stop=threading.Event(),
-        watch=lambda *_: None,
-        on_result=lambda *_: None,
+@dataclass(frozen=True, slots=True)
+class Found:
+    """people: as in identities.jsonl. tracks: every track, those without a shot too."""
+
+    people: list[Record]
+    tracks: list[Record]
+
+
+def run(sources: Sequence[Path], out: Path, identity: Mapping[str, Any]) -> Found:
+    """The product as it is shipped, with a store beside its results."""
+    store = out.with_suffix(".sqlite")
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.unlink(missing_ok=True)
+    config = parse_config({"identity": {**identity, "store": str(store)}}, "benchmark")
+    outcomes = list(
+        run_sources(
+            [str(source) for source in sources],
+            out,
+            config,
+            overwrite=True,
+            stop=threading.Event(),
+            watch=lambda *_: None,
+            on_result=lambda *_: None,
+        )
     )
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-    return [json.loads(line) for line in (out / "identities.jsonl").read_text().splitlines()]
+    tracks = [
+        {**json.loads(line), "folder": os.path.relpath(outcome.out, out)}
+        for outcome in outcomes
+        for line in (outcome.out / "tracks.jsonl").read_text().splitlines()
+    ]
+    return Found([json.loads(line) for line in (out / "identities.jsonl").read_text().splitlines()], tracks)
+
+
+def linked_again(out: Path, tracks: list[Record], limits: LinkThresholds) -> Found:
+    """The same tracks in the same order with other thresholds: only the linking differs."""
+    people: dict[int, list[Record]] = {}
+    with (
+        closing(SqlStore(SqliteDatabase(out.with_suffix(".sqlite")))) as known,
+        closing(SqlStore(SqliteDatabase(None))) as fresh,
+    ):
+        rows = known.tracks()
+        linker = Linker(fresh, limits, dimension=len(rows[0].template))
+        visits = {
+            r.source: linker.begin(f"{r.source:064d}", r.source_name, out="", folder=r.folder) for r in rows
+        }
+        for r in rows:
+            template = Template(r.template, r.quality)
+            seen = Appearance(r.track, r.first_pts_s, r.last_pts_s, r.frames_seen, template, [])
+            linker.link(visits[r.source], seen, 0.0)
+        for r in fresh.tracks():
+            place = {"folder": r.folder, "track": r.track, "frames_seen": r.frames_seen}
+            times = {"first_pts_s": r.first_pts_s, "last_pts_s": r.last_pts_s}
+            people.setdefault(r.identity, []).append({**place, **times})
+    return Found([{"identity": i, "tracks": own} for i, own in sorted(people.items())], tracks)
 
 
 def pairwise(found: Mapping[str, int | None], truth: Mapping[str, str]) -> dict[str, float]:
@@ -101,182 +138,77 @@ def longest(tracks: Sequence[Record], records: Sequence[Record]) -> int | None:
     return None
 
 
-def tracks_in(out: Path, folder: str) -> list[Record]:
-    """Every track of a source, those without a shot too."""
-    lines = (out / folder / "tracks.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "folder": folder} for line in lines]
-
-
-def as_set(clips: Sequence[Path], truth: Mapping[str, str], out: Path, identity: Mapping[str, Any]) -> Record:
+def as_set(found: Found, truth: Mapping[str, str]) -> Record:
     """Every clip a source of its own."""
-    records = people_of(clips, out, identity)
-    found = {clip.stem: longest(tracks_in(out, clip.stem), records) for clip in clips}
-    return {**pairwise(found, truth), "tracks": sum(len(r["tracks"]) for r in records)}
+    own = {clip: [t for t in found.tracks if t["folder"] == clip] for clip in truth}
+    people = {clip: longest(tracks, found.people) for clip, tracks in own.items()}
+    return {**pairwise(people, truth), "tracks": sum(len(r["tracks"]) for r in found.people)}
 
 
-def as_one(
-    video: Path,
-    spans: Mapping[str, tuple[float, float]],
-    truth: Mapping[str, str],
-    out: Path,
-    identity: Mapping[str, Any],
-) -> Record:
+def as_one(found: Found, spans: Mapping[str, tuple[float, float]], truth: Mapping[str, str]) -> Record:
     """All clips one after the other in one video; a track is of the clip in which its middle lies."""
-    records = people_of([video], out, identity)
-    tracks = tracks_in(out, ".")
-    found = {}
+    people = {}
     for clip, (begin, end) in spans.items():
-        own = [t for t in tracks if begin <= (t["first_pts_s"] + t["last_pts_s"]) / 2 < end]
-        found[clip] = longest(own, records)
-    return {**pairwise(found, truth), "tracks": sum(len(r["tracks"]) for r in records)}
+        own = [t for t in found.tracks if begin <= (t["first_pts_s"] + t["last_pts_s"]) / 2 < end]
+        people[clip] = longest(own, found.people)
+    return {**pairwise(people, truth), "tracks": sum(len(r["tracks"]) for r in found.people)}
 
 
-def join(clips: Sequence[Path], target: Path) -> dict[str, tuple[float, float]]:
-    """The clips encoded anew, nearly without loss, as one video; where each begins and ends in it, s."""
-    spans: dict[str, tuple[float, float]] = {}
-    index = 0
-    with av.open(str(target), "w") as sink:
-        stream = sink.add_stream("libx264", rate=RATE, options={"crf": "12", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
-        for clip in clips:
-            begun = index
-            with av.open(str(clip)) as source:
-                for frame in source.decode(video=0):
-                    picture = frame.reformat(640, 480, "yuv420p")
-                    picture.pts, picture.time_base = index, Fraction(1, RATE)
-                    sink.mux(stream.encode(picture))
-                    index += 1
-            spans[clip.stem] = (begun / RATE, index / RATE)
-        sink.mux(stream.encode(None))
-    return spans
-
-
-def film(path: Path, out: Path, identity: Mapping[str, Any]) -> Record:
+def film(found: Found) -> Record:
     """Tracks and people of a film, and pairs of one identity that were seen at once (there must be none)."""
-    records = people_of([path], out, identity)
     clashes = sum(
         one["first_pts_s"] <= other["last_pts_s"] and other["first_pts_s"] <= one["last_pts_s"]
-        for record in records
+        for record in found.people
         for one, other in combinations(record["tracks"], 2)
     )
-    kept = sum(len(record["tracks"]) for record in records)
     return {
-        "tracks": len(tracks_in(out, ".")),
-        "tracks_with_shots": kept,
-        "people": len(records),
-        "joined": [[t["track"] for t in r["tracks"]] for r in records if len(r["tracks"]) > 1],
+        "tracks": len(found.tracks),
+        "tracks_with_shots": sum(len(record["tracks"]) for record in found.people),
+        "people": len(found.people),
+        "joined": [[t["track"] for t in r["tracks"]] for r in found.people if len(r["tracks"]) > 1],
         "seen_at_once": clashes,
     }
 
 
-def search_times(sizes: Sequence[int]) -> list[Record]:
-    """CPU milliseconds of one search among so many people, and seconds to open a store that holds them."""
-    rows = []
-    generator = np.random.default_rng(0)
-    for size in sizes:
-        vectors = generator.normal(size=(size, DIMENSION)).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        queries = vectors[:: max(1, size // 50)][:50] + generator.normal(size=(1, DIMENSION)) * 0.03
-        queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
-        exact = ExactIndex(DIMENSION)
-        row: Record = {"people": size, "exact_ms": _search(exact, vectors, queries)[0]}
-        row["matrix_mb"] = round(size * DIMENSION * 4 / 1e6, 1)
-        row["store_open_s"] = _store_open(vectors)
-        if size >= 100_000:
-            graph = GraphIndex(DIMENSION)
-            row["usearch_ms"], built_s = _search(graph, vectors, queries)
-            row["usearch_build_s"] = built_s
-            found = [graph.nearest(q, 0.0, 1)[:1] for q in queries]
-            wanted = [exact.nearest(q, 0.0, 1)[:1] for q in queries]
-            row["usearch_recall_at_1"] = float(
-                np.mean([f[:1] and w[:1] and f[0][0] == w[0][0] for f, w in zip(found, wanted, strict=True)])
-            )
-        rows.append(row)
-    return rows
-
-
-def _search(index: VectorIndex, vectors: F32, queries: F32) -> tuple[float, float]:
-    begun = time.process_time()
-    for key, vector in enumerate(vectors, 1):
-        index.put(key, vector)
-    built_s = time.process_time() - begun
-    spent = []
-    for query in queries:
-        begun = time.process_time()
-        index.nearest(query, 0.6)
-        spent.append(time.process_time() - begun)
-    return round(1000 * float(np.median(spent)), 3), round(built_s, 2)
-
-
-def _store_open(vectors: F32) -> float:
-    """CPU seconds to read everyone out of a SQLite file into an index."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "people.sqlite"
-        with closing(SqlStore(SqliteDatabase(path))) as store, store.transaction():
-            for _ in range(len(vectors)):
-                identity = store.new_identity()
-                store.put_identity(identity, linkable=True, total=vectors[identity - 1].astype(np.float64))
-        begun = time.process_time()
-        with closing(SqlStore(SqliteDatabase(path))) as store:
-            index = ExactIndex(DIMENSION)
-            for row in store.changes(0).changed:
-                index.put(row.identity, row.centre)
-        return round(time.process_time() - begun, 2)
-
-
-def sheet(out: Path, target: Path) -> None:
-    """Everyone's shots, a row a person, with the id in front."""
-    rows = []
-    for line in (out / "identities.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        tiles = [cv2.imread(str(path)) for path in _chips(out, record)[:16]]
-        tiles += [np.zeros((112, 112, 3), np.uint8)] * (16 - len(tiles))
-        label = np.zeros((112, 60, 3), np.uint8)
-        cv2.putText(label, str(record["identity"]), (2, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255))
-        rows.append(np.hstack([label, *tiles]))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), np.vstack(rows))
-
-
-def _chips(out: Path, record: Record) -> list[Path]:
-    return [
-        path
-        for track in record["tracks"]
-        for path in sorted((out / track["folder"] / "shots" / str(track["track"])).glob("*_chip.png"))
-    ]
-
-
-def measure(
-    work: Path,
-    embedders: Mapping[str, Mapping[float, Mapping[str, Any]]],
-    known: Mapping[str, VerificationTable],
-    sheets: Path | None,
-) -> Record:
-    """Per embedder and rate. embedders: name → rate → the [identity] table."""
+def measure(work: Path, embedders: Mapping[Path, VerificationTable], sheets: Path | None) -> Record:
+    """Per embedder and rate: the default rate by whole runs, the others by linking their tracks again."""
     table = csv.DictReader((SHARED / "videos/asl/people.csv").read_text().splitlines())
     truth = {row["clip"]: row["person"] for row in table}
     clips = [SHARED / "videos/asl" / f"{clip}.mkv" for clip in sorted(truth)]
-    joined = work / "joined.mkv"
-    spans = join(clips, joined)
+    spans = join(clips, work / "joined.mkv")
+    parts = {
+        "set": clips,
+        "joined": [work / "joined.mkv"],
+        **{Path(f).stem: [SHARED / "videos" / f] for f in FILMS},
+    }
     results: Record = {}
-    for name, rates in embedders.items():
-        results[name] = {}
-        for rate, identity in rates.items():
-            out = work / f"{name}-{rate:g}"
-            results[name][f"{rate:g}"] = {
-                "threshold": round(known[name].at(rate), 4),
-                "asl_set": as_set(clips, truth, out / "set", identity),
-                "asl_joined": as_one(joined, spans, truth, out / "joined", identity),
-                **{Path(f).stem: film(SHARED / "videos" / f, out / Path(f).stem, identity) for f in FILMS},
+    for path, known in embedders.items():
+        results[path.stem] = {}
+        base = {
+            part: run(sources, work / path.stem / part, settings(path, known))
+            for part, sources in parts.items()
+        }
+        for part in base if sheets is not None else ():
+            sheet(work / path.stem / part, sheets / f"{path.stem}-{part}.png")
+        for rate in RATES:
+            limits = known.thresholds(rate)
+            found = base
+            if rate != RATES[0]:
+                found = {
+                    part: linked_again(work / path.stem / part, whole.tracks, limits)
+                    for part, whole in base.items()
+                }
+            results[path.stem][f"{rate:g}"] = {
+                "threshold": round(limits.join, 4),
+                "asl_set": as_set(found["set"], truth),
+                "asl_joined": as_one(found["joined"], spans, truth),
+                **{Path(f).stem: film(found[Path(f).stem]) for f in FILMS},
             }
-            if sheets is not None:
-                for part in ("set", "joined", *(Path(f).stem for f in FILMS)):
-                    sheet(out / part, sheets / f"{name}-{rate:g}-{part}.png")
-            print(name, rate, json.dumps(results[name][f"{rate:g}"]), flush=True)
+            print(path.stem, rate, json.dumps(results[path.stem][f"{rate:g}"]), flush=True)
     return results
 
 
-def tables(extra: Sequence[Path]) -> dict[str, VerificationTable]:
+def tables(extra: Sequence[Path]) -> dict[Path, VerificationTable]:
     """The shipped table, and those of other embedders, measured once and kept in benchmarks/out."""
     found = {}
     for path in (STUDENT, *extra):
@@ -289,20 +221,19 @@ def tables(extra: Sequence[Path]) -> dict[str, VerificationTable]:
                 kept.write_text(json.dumps({"verification": measure_model(path, SHARED)}))
             table = VerificationTable.beside(kept, sha256)
         assert table is not None
-        found[str(path)] = table
+        found[path] = table
     return found
 
 
-def settings(path: str, table: VerificationTable, rate: float) -> dict[str, Any]:
-    """The [identity] table that uses these thresholds."""
-    limits = table.thresholds(rate)
-    if path == str(STUDENT):
-        return {"fmr": rate}
+def settings(path: Path, table: VerificationTable) -> dict[str, Any]:
+    """The [identity] table of a run with this embedder at the default rate."""
+    if path == STUDENT:
+        return {}
+    limits = table.thresholds(RATES[0])
     return {
-        "enabled": True,
-        "embedder": path,
-        "threshold": round(limits.join, 4),
-        "stay_threshold": round(limits.stay, 4),
+        "embedder": str(path),
+        "threshold": limits.join,
+        "stay_threshold": limits.stay,
         "min_quality": limits.min_quality,
     }
 
@@ -354,17 +285,12 @@ def main() -> None:
     arguments = parser.parse_args()
     extra = arguments.embedder or [SHARED / "models/mobilefacenet_foamliu.onnx"]
     known = tables(extra)
-    embedders = {
-        Path(path).stem: {rate: settings(path, table, rate) for rate in RATES}
-        for path, table in known.items()
-    }
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
         results: Record = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, CPU time",
-            "linking": measure(
-                work, embedders, {Path(p).stem: t for p, t in known.items()}, arguments.sheets
-            ),
+            "linking": measure(work, known, arguments.sheets),
         }
     if not arguments.skip_search:
         results["search"] = search_times((1_000, 10_000, 100_000))

@@ -44,8 +44,8 @@ class Linking:
 class Identification(Closing):
     """The people of one run over one or more sources; out: the folder given by --out.
 
-    overwrite: an identities.jsonl that is there may be replaced. top_k: shots a person. Without a store in
-    the configuration people are known for this run only.
+    top_k: shots a person. Without a store in the configuration people are known for this run only. Raises
+    ConfigError for a store that holds another network's embeddings.
     """
 
     def __init__(
@@ -55,22 +55,24 @@ class Identification(Closing):
         out: Path,
         *,
         top_k: int,
-        overwrite: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._linking, self._out = config, linking, out
-        self._top_k, self._overwrite, self._clock = top_k, overwrite, clock
+        self._top_k, self._clock = top_k, clock
         self._store = open_store(config.store)
+        if (known := self._store.embedder()) is not None:
+            try:
+                self._store.bind(linking.name, known[1])
+            except ConfigError:
+                self._store.close()
+                raise
         self._linker: Linker | None = None
         self._source: tuple[str, str, str] | None = None
         self._visits: list[Visit] = []
         self._visit: Visit | None = None
 
     def begin(self, spec: str, name: str, folder: Path) -> None:
-        """The next source. folder: of its results. Raises OutputExists where people of an earlier run are
-        written and may not be overwritten."""
-        if not self._visits:
-            _make_way(self._out, overwrite=self._overwrite)
+        """The next source. folder: of its results."""
         self._source = spec, name, os.path.relpath(folder, self._out)
         self._visit = None
 
@@ -203,8 +205,10 @@ def shot_row(shot: BestShot, window: int, vector: F32) -> ShotRow:
     )
 
 
-def _make_way(out: Path, *, overwrite: bool) -> None:
-    """See that no people of an earlier run are there; with overwrite, remove the file if it is ours."""
+def make_way(out: Path, *, overwrite: bool) -> None:
+    """See that no identities.jsonl of an earlier run is there; with overwrite, remove it if it is ours.
+
+    Raises OutputExists, or OutputUnwritable for what facesieve did not write."""
     path = out / IDENTITIES
     if path.is_symlink():
         raise OutputUnwritable(f"{str(path)!r} is a link: facesieve writes none and overwrites none")

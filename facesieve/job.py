@@ -19,7 +19,7 @@ import cv2
 from .build import Built, build
 from .config import Config
 from .engines.zoo.fetch import digest
-from .identify import Identification
+from .identify import Identification, make_way
 from .stream.decode.sources import open_source, slug
 from .stream.errors import (
     EXIT_INTERRUPTED,
@@ -140,12 +140,11 @@ def run_sources(
 
         @functools.cache
         def people() -> Identification | None:
+            make_way(out, overwrite=overwrite)
             if (linking := built().linking) is None:
                 return None
             return stack.enter_context(
-                Identification(
-                    config.identity, linking, out, top_k=config.selection.top_k, overwrite=overwrite
-                )
+                Identification(config.identity, linking, out, top_k=config.selection.top_k)
             )
 
         for spec, folder in zip(specs, output_folders(specs, out), strict=True):

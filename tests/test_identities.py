@@ -203,8 +203,10 @@ def test_results_are_overwritten_only_when_asked(shared: Path, clips: list[Path]
 
 
 def test_identity_off_writes_none(shared: Path, clips: list[Path], tmp_path: Path) -> None:
-    run([clips[0]], tmp_path / "out", settings(shared, enabled=False))
-    assert not (tmp_path / "out" / "identities.jsonl").exists()
+    run([clips[0]], tmp_path / "out", settings(shared))
+    assert (tmp_path / "out" / "identities.jsonl").exists()
+    run([clips[0]], tmp_path / "out", settings(shared, enabled=False), overwrite=True)
+    assert not (tmp_path / "out" / "identities.jsonl").exists(), "nor are those of the run before left"
     assert {row["identity"] for row in lines(tmp_path / "out" / "tracks.jsonl")} == {None}
 
 
