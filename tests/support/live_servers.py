@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -46,6 +47,15 @@ def film(path: Path, *, width: int = 320, height: int = 240, fps: int = 15, seco
     return path
 
 
+def _loopable(clip: Path) -> Path:
+    """The film as an MPEG transport stream: its H.264 can be sent as it is, over and over."""
+    target = clip.with_suffix(".ts")
+    if not target.exists():
+        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-i", str(clip), "-an", "-c:v", "copy"]
+        subprocess.run([*command, str(target)], check=True)
+    return target
+
+
 class Rtsp:
     """An RTSP server of one's own with published films; each process can be killed and started again."""
 
@@ -53,7 +63,6 @@ class Rtsp:
         self.port = free_port()
         self._login = ["--user", user, "--password", password] if user and password else []
         self._mounts: dict[str, int] = {}
-        self._clips: dict[str, Path] = {}
         self._publishers: dict[str, subprocess.Popen[bytes]] = {}
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -63,27 +72,19 @@ class Rtsp:
     def publish(self, mount: str, clip: Path) -> None:
         """Send a film to the mount, over and over, in real time."""
         self.unpublish(mount)
-        self._clips[mount] = clip
         port = self._mounts.setdefault(mount, free_port(socket.SOCK_DGRAM))
-        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(clip)]
-        command += [
-            "-an",
-            "-c:v",
-            "copy",
-            "-bsf:v",
-            "h264_mp4toannexb",
-            "-f",
-            "rtp",
-            f"rtp://127.0.0.1:{port}",
-        ]
+        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1"]
+        command += ["-i", str(_loopable(clip)), "-an", "-c:v", "copy", "-f", "rtp", f"rtp://127.0.0.1:{port}"]
+        # The server listens for packets only while someone watches; a publisher that nobody hears gives up.
+        again = ["sh", "-c", 'while :; do "$@"; sleep 0.2; done', "publisher", *command]
         self._publishers[mount] = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
 
     def unpublish(self, mount: str) -> None:
         process = self._publishers.pop(mount, None)
         if process is not None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def start(self) -> None:
@@ -98,8 +99,6 @@ class Rtsp:
         )
         assert self._server.stdout is not None
         assert self._server.stdout.readline() == b"ready\n"
-        for mount in list(self._publishers):  # one whose packets nobody took has given up
-            self.publish(mount, self._clips[mount])
 
     def kill(self) -> None:
         if self._server is not None:

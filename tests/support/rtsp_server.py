@@ -16,9 +16,9 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 RELAY = (
-    '( udpsrc address=127.0.0.1 port={port} caps="application/x-rtp,media=video,clock-rate=90000,'
-    'encoding-name=H264,payload=96" ! rtpjitterbuffer latency=20 ! rtph264depay ! h264parse '
-    "! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+    "( udpsrc address=127.0.0.1 port={port} buffer-size=4000000 "
+    'caps="application/x-rtp,media=video,clock-rate=90000,encoding-name=H264,payload=96" '
+    "! rtph264depay ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 
 
