@@ -310,6 +310,10 @@ class _Parts:
             self.models += student.models
         else:
             zoo = config.embedder == "sface"
+            if zoo and config.threshold is None:  # said before 39 MB are fetched
+                raise ConfigError(
+                    "sface: nobody has measured its similarities here: set identity.threshold (--threshold)"
+                )
             path = self._weights("sface", None if zoo else Path(config.embedder), task="recognition")
             embedder = build_embedder(self._config, path, config.preprocessing)
             self._stack.callback(embedder.close)
@@ -407,7 +411,7 @@ def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThres
     if asked:
         raise ConfigError(
             f"{path}: nobody has measured from which similarity on its embeddings are of one person: set "
-            "identity.threshold, or measure it as docs/identities.md says"
+            "identity.threshold (--threshold), or measure it as docs/identities.md says"
         )
     return None
 

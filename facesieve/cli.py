@@ -124,6 +124,10 @@ def run(
         str | None,
         typer.Option(help="Tells people apart: student (default), sface, or an ONNX recogniser."),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Cosine similarity of one person; default the embedder's own."),
+    ] = None,
     every_frame: Annotated[bool, typer.Option("--every-frame", help="Detect on every frame.")] = False,
     licence: Annotated[
         models_cli.Licences | None,
@@ -149,7 +153,8 @@ def run(
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
     settings = _selecting(settings, diversity, emit, profile)
-    people = {name: value for name, value in (("store", store), ("embedder", embedder)) if value is not None}
+    people = {"store": store, "embedder": embedder, "threshold": threshold}
+    people = {name: value for name, value in people.items() if value is not None}
     settings = settings.model_copy(update={"identity": settings.identity.model_copy(update=people)})
     asked = {"keep_candidates": keep_candidates, "boxes": boxes}
     kept = settings.output.model_copy(update={name: True for name, wanted in asked.items() if wanted})

@@ -229,6 +229,7 @@ def test_a_recogniser_of_one_s_own_tells_people_apart(
     ("identity", "says"),
     [
         ({"embedder": "MODEL"}, "identity.threshold"),
+        ({"embedder": "sface"}, "sface.*identity.threshold"),
         ({"fmr": 1e-9}, "identity.fmr"),
         ({"threshold": 0.5, "stay_threshold": 0.6}, "stay <= join"),
         ({"store": "postgresql://me:secret@host/db"}, "leave the password out"),
@@ -379,3 +380,19 @@ def test_a_run_applies_the_retention_of_its_configuration(
     (record,) = people(tmp_path / "out")
     assert len(record["shots"]) == 1
     assert len(list((tmp_path / "out").rglob("*_chip.png"))) == 1
+
+
+def test_windows_of_a_track_are_one_track_of_one_person(shared: Path, tmp_path: Path) -> None:
+    config = settings(shared)
+    windows = config.selection.model_copy(update={"max_track_ms": 1000.0, "top_k": 20})
+    config = config.model_copy(update={"selection": windows})
+    run([shared / "videos" / "carphone_pristine.mp4"], tmp_path / "out", config)
+    (record,) = people(tmp_path / "out")
+    rows = lines(tmp_path / "out" / "tracks.jsonl")
+    assert len(rows) > 2, "the track was cut"
+    assert {row["identity"] for row in rows} == {record["identity"]}
+    (track,) = record["tracks"]
+    assert track["frames_seen"] == sum(row["frames_seen"] for row in rows)
+    assert track["last_pts_s"] == max(row["last_pts_s"] for row in rows)
+    assert len({shot["window"] for shot in record["shots"]}) > 2
+    assert all((tmp_path / "out" / shot["chip"]).is_file() for shot in record["shots"])
