@@ -195,6 +195,9 @@ def _config(
     device: str, precision: Precision, threads: int, hint: Hint, streams: int | None
 ) -> dict[str, Any]:
     config: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
+    if device == "CPU":
+        # Pinned, every network of a process waits for the same first core (detector and student: a fifth).
+        config["ENABLE_CPU_PINNING"] = False
     if streams is not None:
         config["NUM_STREAMS"] = streams
     if precision != "auto":

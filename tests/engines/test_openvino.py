@@ -116,6 +116,11 @@ def test_pixels_reach_the_first_convolution_without_turning_twice(convolutions: 
         assert not [n.get_friendly_name() for n in turned if n.get_output_partial_shape(0).rank == 4]
 
 
+def test_networks_of_one_thread_are_not_all_kept_on_the_first_core(affine: bytes) -> None:
+    with OpenVinoEngine(affine, precision="fp32", threads=1) as engine:
+        assert not engine._compiled(()).get_property("ENABLE_CPU_PINNING")
+
+
 def test_many_shapes_keep_few_compilations(affine: bytes) -> None:
     with OpenVinoEngine(affine, precision="fp32", specialise=True) as engine:
         for n in range(1, 25):
