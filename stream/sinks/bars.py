@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from ..components.assessor import COMPONENTS, DEGREES
 from .records import ShotRecord
 from .words import component
 
@@ -42,7 +43,9 @@ def quality_bars(shot: ShotRecord) -> list[Bar]:
     if shot.calibrated is not None:
         rows.append(share("recognisable", shot.calibrated, f"{100 * shot.calibrated:.0f} %"))
     rows += [share(component(name), value, f"{value:.2f}") for name, value in shot.factors.items()]
-    return rows + [_component(name, value) for name, value in shot.components.items()]
+    known = {name: i for i, name in enumerate((*COMPONENTS, *DEGREES))}
+    ordered = sorted(shot.components.items(), key=lambda pair: (known.get(pair[0], len(known)), pair[0]))
+    return rows + [_component(name, value) for name, value in ordered]
 
 
 def _component(name: str, value: float) -> Bar:

@@ -80,8 +80,8 @@ class Card:
         rows = quality_bars(self._shots[0].shot)
         heading = "The best shot’s quality"
         many = " two" if len(rows) > 6 else ""
-        shown = f"<h3>{heading}</h3>{bars(rows, many)}{self._fitness()}"
-        known = f'<section class="quality">{shown}</section>' if rows else ""
+        shown = f"<summary>{heading}</summary>{bars(rows, many)}{self._fitness()}"
+        known = f'<details class="quality" open>{shown}</details>' if rows else ""
         crowd = "" if len(self._shots) <= 3 else " many"
         listed = f'<ol class="others{crowd}">{others}</ol>' if others else ""
         return f'{listed}<div class="about">{self._lanes()}{self._sieve()}{self._parts()}</div>{known}'

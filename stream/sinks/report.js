@@ -83,6 +83,7 @@ const controls = document.querySelector(".controls");
 /* Tiles that open */
 
 const opener = new WeakMap();
+const small = matchMedia("(max-width: 40rem)"); // where many bars come folded
 
 function open(entry, on) {
   if (on && entry.detail) {
@@ -91,6 +92,11 @@ function open(entry, on) {
     detail.innerHTML = entry.detail.textContent;
     entry.node.append(detail);
     entry.detail = null;
+  }
+  const quality = entry.node.querySelector(".quality");
+  if (quality && !entry.looked) {
+    entry.looked = true;
+    if (small.matches) quality.open = quality.querySelectorAll("dt").length <= 6;
   }
   entry.node.classList.toggle("open", on);
   entry.node.querySelector("h2 button").setAttribute("aria-expanded", on);
