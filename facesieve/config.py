@@ -234,7 +234,7 @@ class ComponentsConfig(Table):
     """enabled: measure the quality components of the kept shots (docs/components.md); a profile measures
     those of candidates as well, whether enabled or not. The networks run on OpenVINO whatever the engine."""
 
-    enabled: bool = False
+    enabled: bool = True
 
 
 class OutputConfig(Table):

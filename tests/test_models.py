@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from facesieve import models_cli
 from facesieve.build import SHIPPED_STUDENT, build
-from facesieve.config import Config, parse_config
+from facesieve.config import parse_config
 from facesieve.engines.zoo.fetch import digest
 from facesieve.engines.zoo.manifest import Model
 from facesieve.engines.zoo.store import Store
@@ -31,6 +31,9 @@ app = typer.Typer()
 app.command()(models_cli.list_models)
 app.command()(models_cli.pull)
 app.command()(models_cli.verify)
+
+UNMEASURED = {"components": {"enabled": False}}
+"""The mesh that components are measured on must be fetched."""
 
 
 @pytest.fixture
@@ -105,8 +108,8 @@ def test_paths_name_models_and_files(
 
 def test_a_file_of_ones_own_stands_in_for_a_model(cache: Path, shared: Path) -> None:
     yunet = shared / "models/yunet_n_dynamic.onnx"
-    config = parse_config({"detector": {"kind": "yunet"}, "models": {"paths": {"yunet": yunet}}}, "test")
-    built = build(config)
+    table = {"detector": {"kind": "yunet"}, "models": {"paths": {"yunet": yunet}}, **UNMEASURED}
+    built = build(parse_config(table, "test"))
     built.close()
     assert [(m.name, m.licence) for m in built.models] == [
         (yunet.name, None),
@@ -118,9 +121,9 @@ def test_a_first_start_says_what_it_compiles_and_the_second_does_not(
     cache: Path, shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del cache
-    config = parse_config({"detector": {"kind": "yunet"}}, "test")
     yunet = {"yunet": shared / "models/yunet_n_dynamic.onnx"}
-    config = Config(detector=config.detector, models=config.models.model_copy(update={"paths": yunet}))
+    table = {"detector": {"kind": "yunet"}, "models": {"paths": yunet}, **UNMEASURED}
+    config = parse_config(table, "test")
     said = []
     for _ in range(2):
         with fetching("anything"):
@@ -153,9 +156,8 @@ def test_throughput_scores_the_same(cache: Path, shared: Path) -> None:
     scores = []
     for hint in ("latency", "throughput"):
         engine = {"hint": hint, "threads": 2, "precision": "fp32"}
-        built = build(
-            parse_config({"detector": {"kind": "yunet"}, "models": yunet, "engine": engine}, "test")
-        )
+        table = {"detector": {"kind": "yunet"}, "models": yunet, "engine": engine, **UNMEASURED}
+        built = build(parse_config(table, "test"))
         scores.append([quality.score for quality in built.scorer.score(crops)])
         built.close()
     assert scores[0] == scores[1]

@@ -143,7 +143,10 @@ def crop(picture: Region, box: F32, eyes: F32) -> tuple[U8, npt.NDArray[np.float
     centres = matrix.copy()
     centres[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5 - low
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(region, centres, (SIDE_PX, SIDE_PX), flags=flags), np.uint8), matrix
+    # OpenCV warps four channels twice as fast as three, to the same values.
+    rgba = cv2.cvtColor(region, cv2.COLOR_RGB2RGBA)
+    warped = cv2.warpAffine(rgba, centres, (SIDE_PX, SIDE_PX), flags=flags)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), np.uint8), matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,11 +105,12 @@ class Measured(Closing):
         pictures, to_frame, points, presence = self._mesh.faces(crops)
         patches = [eye_patches(picture, dense) for picture, dense in zip(pictures, points, strict=True)]
         openings = self._eyes.openings(np.concatenate(patches)).reshape(-1, 2)
+        angles = head_angles(points, to_frame).tolist()
         covered = self._cover.covered(np.stack([crop.chip for crop in crops]))
         found: list[Mapping[str, float]] = []
         for i, crop in enumerate(crops):
             face = Face.of(crop, pictures[i], to_frame[i], points[i], float(presence[i]))
-            found.append(MappingProxyType(_measure(face, openings[i], covered[i])))
+            found.append(MappingProxyType(_measure(face, angles[i], openings[i], covered[i])))
         return found
 
     def close(self) -> None:
@@ -118,9 +119,9 @@ class Measured(Closing):
         self._cover.close()
 
 
-def _measure(face: Face, openings: F32, covered: F32) -> dict[str, float]:
+def _measure(face: Face, angles: list[float], openings: F32, covered: F32) -> dict[str, float]:
     counts = face_histogram(face.luma)
-    yaw, pitch, roll = head_angles(face)
+    yaw, pitch, roll = angles
     eyes, mouth, whole = (100 * (1 - float(share)) for share in covered)
     values: dict[str, float | None] = {
         "face_alignment": face_alignment(face),

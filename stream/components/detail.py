@@ -11,7 +11,7 @@ from ..types import F32, U8, Crop
 from .mapping import sigmoid
 
 _FACE: Final = slice(32, 108), slice(20, 92)
-_WINDOW_PX: Final = 256
+_WINDOW_PX: Final = 160
 _SECOND: Final = (
     np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]], np.float32),
     np.array([[0, 1, 0], [0, -2, 0], [0, 1, 0]], np.float32),
@@ -31,8 +31,9 @@ def sharpness(luma: U8) -> float:
     x = 3.2, blurred with sigma 2 px at 42 px between the eyes 1.2. Noise raises it.
     """
     levels = luma[_FACE].astype(np.float32)
-    fine = float(cv2.mean(cv2.absdiff(levels, cv2.blur(levels, (3, 3))))[0])
-    return 100 * sigmoid(fine * 40 / max(float(levels.std()), 8.0), 1.6, 0.4)
+    fine = cv2.mean(cv2.absdiff(levels, cv2.blur(levels, (3, 3))))[0]
+    spread = float(cv2.meanStdDev(levels)[1][0, 0])
+    return 100 * sigmoid(fine * 40 / max(spread, 8.0), 1.6, 0.4)
 
 
 def motion_blur_prevention(luma: U8) -> float:
@@ -76,5 +77,6 @@ def compression_artifacts(crop: Crop) -> float | None:
 
 def _step(steps: F32, origin: int) -> float:
     """Mean at the grid's lines over the mean elsewhere; steps[i] lies before pixel origin + i + 1."""
-    on = (np.arange(len(steps)) + origin + 1) % 8 == 0
-    return float(steps[on].mean() / max(float(steps[~on].mean()), 0.25))
+    grid = steps[-(origin + 1) % 8 :: 8]
+    on, total = float(grid.sum()), float(steps.sum())
+    return on / len(grid) / max((total - on) / (len(steps) - len(grid)), 0.25)

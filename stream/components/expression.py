@@ -47,8 +47,9 @@ def expression_neutrality(face: Face) -> float:
     left, right = _CORNERS
     opening = _mouth_opening(face) / 0.07
     width = max(face.distance(left, right) / face.apart_px - 0.82, 0) / 0.1
-    middle = float(face.points[[13, 14], 1].mean() - face.points[[left, right], 1].mean())
-    lift = max(middle / face.height_px - 0.01, 0) / 0.03
+    y = face.points[:, 1]
+    raised = float(y[13] + y[14] - y[left] - y[right]) / 2
+    lift = max(raised / face.height_px - 0.01, 0) / 0.03
     return 100 * math.exp(-0.5 * (opening**2 + width**2 + lift**2))
 
 

@@ -6,19 +6,19 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from ..types import Crop
+from ..types import F32, Crop
 from .mapping import percent, sigmoid
 from .mesh import Face
 
 ALIGNED_AT: Final = 0.1
 """Mean distance of the landmarks from the mesh, in eye distances, at which face_alignment is e^−½ of 100."""
-_FIVE: Final = ((33, 133), (362, 263), (1, 1), (61, 61), (291, 291))
+_REST: Final = np.array([1, 61, 291])
 
-_RIGID: Final = (
+_RIGID: Final = np.array([
     33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 2, 98, 327,
-    234, 454, 127, 356, 10, 151, 9, 70, 300, 107, 336, 116, 345,
-)  # fmt: skip
+    234, 454, 127, 356, 10, 151, 9, 70, 300, 107, 336, 116, 345])  # fmt: skip
 _HEAD: Final = np.array(
     [
         [-0.721, -0.086, 0.117], [-0.279, -0.065, 0.032], [0.279, -0.065, 0.032], [0.721, -0.086, 0.117],
@@ -36,21 +36,24 @@ _HEAD: Final = np.array(
 chin."""
 
 
-def head_angles(face: Face) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees, with the signs of stream.pose.
+def head_angles(points: F32, to_frame: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n, 3) yaw, pitch and roll in degrees, with the signs of stream.pose.
 
-    The rotation that takes the average head to the mesh with the least squared error in space (Kabsch, "A
-    solution for the best rotation to relate two sets of vectors", 1976), read as Rz(roll)·Ry(yaw)·Rx(pitch),
-    and the roll of the picture in the frame added.
+    points: (n, 468, 3) and to_frame: (n, 2, 3), as MeshFinder has them. The rotation that takes the average
+    head to the mesh with the least squared error in space (Kabsch, "A solution for the best rotation to
+    relate two sets of vectors", 1976), read as Rz(roll)·Ry(yaw)·Rx(pitch), and the roll of the picture in
+    the frame added.
     """
-    seen = face.points[list(_RIGID)].astype(np.float64)
-    u, _, v = np.linalg.svd((seen - seen.mean(0)).T @ _HEAD)
-    u[:, 2] *= np.sign(np.linalg.det(u @ v))
+    seen = points[:, _RIGID].astype(np.float64)
+    u, _, v = np.linalg.svd((seen - seen.mean(1, keepdims=True)).transpose(0, 2, 1) @ _HEAD)
+    u[:, :, 2] *= np.sign(np.linalg.det(u @ v))[:, None]
     turn = u @ v  # seen ≈ turn · head
-    yaw = math.degrees(math.asin(min(max(-float(turn[0, 2]), -1.0), 1.0)))
-    pitch = math.degrees(math.atan2(float(turn[1, 2]), float(turn[2, 2])))
-    roll = math.degrees(math.atan2(float(turn[1, 0]), float(turn[0, 0])))
-    return yaw, pitch, _wrapped(roll + math.degrees(math.atan2(face.to_frame[1, 0], face.to_frame[0, 0])))
+    yaw = np.arcsin(np.clip(-turn[:, 0, 2], -1, 1))
+    pitch = np.arctan2(turn[:, 1, 2], turn[:, 2, 2])
+    level = np.arctan2(to_frame[:, 1, 0], to_frame[:, 0, 0])
+    roll = np.arctan2(turn[:, 1, 0], turn[:, 0, 0]) + level
+    angles = np.degrees(np.stack([yaw, pitch, roll], 1))
+    return np.asarray((angles + 180) % 360 - 180)
 
 
 def head_pose_angle(degrees: float) -> float:
@@ -81,11 +84,11 @@ def crop_margins(face: Face) -> dict[str, float]:
     .1) and below 100·sigmoid(x; 1.8, .1), x from between the eyes in eye-to-chin heights.
     """
     width, height = _portrait(face.crop)
-    eyes = face.in_frame(face.eyes) - face.crop.portrait_origin + 0.5
-    apart = max(float(np.hypot(*(eyes[1] - eyes[0]))), 1e-6)
-    tall = face.height_px * face.scale
-    middle = float(eyes[:, 1].mean())
-    left, right = float(eyes[:, 0].min()), float(eyes[:, 0].max())
+    one, other = face.in_frame(face.eyes).tolist()
+    x0, y0 = face.crop.portrait_origin
+    apart, tall = face.apart_px * face.scale, face.height_px * face.scale
+    middle = (one[1] + other[1]) / 2 - y0 + 0.5
+    left, right = sorted((one[0] - x0 + 0.5, other[0] - x0 + 0.5))
     return {
         "leftward_crop_of_the_face_image": 100 * sigmoid(left / apart, 0.9, 0.1),
         "rightward_crop_of_the_face_image": 100 * sigmoid((width - right) / apart, 0.9, 0.1),
@@ -101,9 +104,10 @@ def face_alignment(face: Face) -> float:
     Ours: the standard has no such component. It falls where the chip was not cut where the face is: wrong
     landmarks, or no face.
     """
-    own = face.in_frame(np.asarray(face.points[np.array(_FIVE), :2].mean(1)))
-    away = np.hypot(*(own - face.crop.landmarks).T).mean() / max(face.apart_px * face.scale, 1e-6)
-    return 100 * face.presence * math.exp(-0.5 * (float(away) / ALIGNED_AT) ** 2)
+    own = face.in_frame(np.concatenate([face.eyes, face.points[_REST, :2]]))
+    pairs = zip(own.tolist(), face.crop.landmarks.tolist(), strict=True)
+    away = sum(math.dist(a, b) for a, b in pairs) / 5 / max(face.apart_px * face.scale, 1e-6)
+    return 100 * face.presence * math.exp(-0.5 * (away / ALIGNED_AT) ** 2)
 
 
 def _portrait(crop: Crop) -> tuple[int, int]:
@@ -111,7 +115,3 @@ def _portrait(crop: Crop) -> tuple[int, int]:
     if crop.portrait is None:
         raise ValueError(f"frame {crop.frame_index}: expected a crop with a portrait")
     return crop.portrait.shape[1], crop.portrait.shape[0]
-
-
-def _wrapped(degrees: float) -> float:
-    return (degrees + 180) % 360 - 180
