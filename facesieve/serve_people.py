@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from .config import IdentityConfig
 from .identify import Linking, actor, open_store, retention, shot_row
@@ -20,11 +22,12 @@ from .stream.identity.templates import of_one_face, track_template
 from .stream.ports import Clock, Closing
 from .stream.serve.events import Message, Moment, Narrator, Origin
 from .stream.sinks.encode import jpeg, png
-from .stream.sinks.files import FOLDER_MODE, write_whole
+from .stream.sinks.files import FOLDER_MODE, naming, write_whole
 from .stream.types import TrackResult
 
 _LOG = logging.getLogger("facesieve.serve")
 _EVERY_S = 3600.0
+Result = TypeVar("Result")
 
 
 class LivePeople(Closing):
@@ -54,6 +57,26 @@ class LivePeople(Closing):
     ) -> tuple[TrackResult, list[Message]]:
         """The result with its identity, and what became of that person. Raises OutputError."""
         return self._worker.submit(self._identify, result, narrator, at).result()
+
+    def in_store(self, work: Callable[[IdentityStore], Result]) -> Result:
+        """Do something with the store, in its thread; what work raises is raised here."""
+        return self._worker.submit(work, self._store).result()
+
+    def sweep(self, store: IdentityStore) -> int:
+        """Remove pictures that belong to nobody (any more); how many. In the store's thread."""
+        kept = {
+            self._state / track.folder / name
+            for track in store.tracks()
+            if track.out == str(self._state)
+            for shot in store.shots(track.row)
+            for name in (shot.chip, shot.portrait)
+            if name is not None
+        }
+        gone = [path for path in (self._state / "people").rglob("*") if path.is_file() and path not in kept]
+        for path in gone:
+            with naming(path):
+                path.unlink(missing_ok=True)
+        return len(gone)
 
     def close(self) -> None:
         """Let go of the store."""
@@ -126,6 +149,7 @@ class LivePeople(Closing):
                 erased = self._worker.submit(
                     retain, self._store, limits, self._clock.now_s(), actor("serve")
                 ).result()
+                self._worker.submit(self.sweep, self._store).result()
                 if erased.tracks or erased.shots:
                     _LOG.info("retention gave up %d tracks and %d shots", erased.tracks, erased.shots)
             except Exception:  # noqa: BLE001  tried again in an hour

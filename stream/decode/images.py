@@ -139,7 +139,13 @@ class ImageSource(Closing):
 def _picture(path: Path, max_pixels: int, converter: Converter) -> FramePicture:
     """Raises SourceMissing, SourceUnreadable, SourceEmpty, FrameTooLarge, NoFrames; `path: …`."""
     shown = printable(path)
-    data = _bytes(path, shown)
+    return picture_of(_bytes(path, shown), shown, max_pixels=max_pixels, converter=converter)
+
+
+def picture_of(
+    data: bytes, shown: str, *, max_pixels: int = MAX_PIXELS, converter: Converter | None = None
+) -> FramePicture:
+    """An image file's contents, decoded; shown: how errors name it. Raises FrameTooLarge, NoFrames."""
     size = declared_size(data)
     if size is not None and size[0] * size[1] > max_pixels:
         raise _too_large(shown, *size, max_pixels)
@@ -153,7 +159,7 @@ def _picture(path: Path, max_pixels: int, converter: Converter) -> FramePicture:
             frame = _first(container, stream, max_pixels, shown)
     except (NotVideo, NoVideoStream) as error:
         raise NoFrames(f"{shown}: not an image that FFmpeg can read") from error
-    return FramePicture(frame, converter, of_image(data))
+    return FramePicture(frame, converter or Converter(), of_image(data))
 
 
 def _bytes(path: Path, shown: str) -> bytes:

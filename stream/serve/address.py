@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -106,11 +106,11 @@ def _local(transport: Transport, path: str) -> Address:
     return Address(transport, path, printable(path), None, None)
 
 
-def allow_host(address: Address, networks: Sequence[Network]) -> None:
+def allow_host(address: Address, networks: Sequence[Network]) -> str:
     """Refuse an address that points outside the networks: for addresses that come over the API.
 
     Every address that the name resolves to must lie in one of them. Local devices and files are always
-    refused. Raises ConfigError.
+    refused. Returns one of the IP addresses. Raises ConfigError.
     """
     if address.host is None:
         raise ConfigError(f"{address.shown}: devices and files may be named in the configuration only")
@@ -118,7 +118,8 @@ def allow_host(address: Address, networks: Sequence[Network]) -> None:
         answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigError(f"{address.shown}: its host cannot be resolved ({error})") from error
-    for place in sorted({str(answer[4][0]) for answer in answers}):
+    places = sorted({str(answer[4][0]) for answer in answers})
+    for place in places:
         ip = ipaddress.ip_address(place.partition("%")[0])
         mapped = getattr(ip, "ipv4_mapped", None)
         if not any((mapped or ip) in network for network in networks):
@@ -126,3 +127,19 @@ def allow_host(address: Address, networks: Sequence[Network]) -> None:
                 f"{address.shown}: its host lies outside the allowed networks "
                 f"({', '.join(map(str, networks)) or 'none'})"
             )
+    return places[0]
+
+
+def resolved(address: Address, networks: Sequence[Network]) -> Address:
+    """The same address by its IP, which allow_host has seen: its name cannot come to point elsewhere later.
+
+    With TLS the name stays, as certificates are of names, and nobody else's server has one for it. Raises
+    ConfigError as allow_host does.
+    """
+    place = allow_host(address, networks)
+    parts = urlsplit(address.url)
+    if parts.scheme.lower() in ("rtsps", "rtmps"):
+        return address
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    netloc = f"{login}{f'[{place}]' if ':' in place else place}:{address.port}"
+    return replace(address, url=urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")))

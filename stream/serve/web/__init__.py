@@ -1,0 +1,1 @@
+"""The service's page and API: what is seen and steered over HTTP."""

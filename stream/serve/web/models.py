@@ -1,0 +1,192 @@
+"""What the API takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
+MOST_ID = 2**53 - 1
+IdentityId = Annotated[int, Field(ge=1, le=MOST_ID)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class NewCamera(_In):
+    """A camera to be served until the service ends: those of the configuration file last. Its host must lie
+    in serve.camera_networks. hz: detections a second, None = the configuration's."""
+
+    name: CameraName
+    url: Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^[Rr][Tt][SsMm][Pp][Ss]?://\S+$")]
+    username: Annotated[str, Field(max_length=256)] | None = None
+    password: SecretStr | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    hz: Annotated[float, Field(ge=0, le=1000)] | None = None
+
+
+class Camera(_Out):
+    """A camera and how it fares. since_s, last_frame_s: Unix time. hz: frames a second that are looked at,
+    0 = all; degraded: fewer than asked for. latency_ms: from decoded to done, median of the newest frames.
+    quality: of the best shots, the newest counting most. soft: the picture has lost half of its usual detail,
+    as when it goes out of focus."""
+
+    name: str
+    state: str
+    since_s: float
+    reason: str
+    tries: int
+    sessions: int
+    frames: int
+    processed: int
+    dropped: int
+    undecodable: int
+    last_frame_s: float | None
+    width: int | None
+    height: int | None
+    codec: str | None
+    hz: float
+    degraded: bool
+    faces: int
+    tracks_started: int
+    tracks_ended: int
+    shots: int
+    errors: int
+    latency_ms: float | None
+    quality: float | None
+    soft: bool
+
+
+class Trend(_Out):
+    """Five minutes of a camera from start_s (Unix time): mean quality of its best shots, tracks, and detail
+    of its picture."""
+
+    start_s: float
+    quality: float | None
+    tracks: int
+    sharpness: float | None
+
+
+class RecentShot(_Out):
+    """A shot that was told of lately. key: names the track and its window for ever, as BOOT/CAMERA/SESSION/
+    TRACK/WINDOW. final: its track has ended. image: where its picture is."""
+
+    seq: int
+    key: str
+    camera: str
+    track: int
+    final: bool
+    identity: int | None
+    wall_s: float | None
+    score: float
+    calibrated: float | None
+    image: str
+
+
+class Reloaded(_Out):
+    """What became of the cameras, by name. restart_needed: settings that have changed and count only after a
+    restart."""
+
+    unchanged: list[str]
+    changed: list[str]
+    added: list[str]
+    removed: list[str]
+    restart_needed: list[str]
+
+
+class PersonShot(_Out):
+    """A kept shot of a person. image: where its picture is."""
+
+    score: float
+    calibrated: float | None
+    pts_s: float
+    image: str
+
+
+class PersonTrack(_Out):
+    """When and where a person was seen. recorded_s: Unix time; first_pts_s, last_pts_s: of the source."""
+
+    row: int
+    source: str
+    track: int
+    first_pts_s: float
+    last_pts_s: float
+    recorded_s: float
+    quality: float
+    shots: list[PersonShot]
+
+
+class Person(_Out):
+    """A person in short; image: its best picture, None if none is left."""
+
+    identity: int
+    tracks: int
+    sources: list[str]
+    first_recorded_s: float
+    last_recorded_s: float
+    quality: float
+    image: str | None
+
+
+class PersonDetail(Person):
+    """A person, its tracks by time, and the identities that became it."""
+
+    merged_from: list[int]
+    appearances: list[PersonTrack]
+
+
+class PeoplePage(_Out):
+    """A part of all people, last seen first; total: of all."""
+
+    total: int
+    people: list[Person]
+
+
+class Match(_Out):
+    """similarity: cosine, in [−1, 1], of the picture's face and the person's mean."""
+
+    person: Person
+    similarity: float
+
+
+class Matches(_Out):
+    """Nearest first. face: whether the picture shows one."""
+
+    face: bool
+    matches: list[Match]
+
+
+class Erased(_Out):
+    """What was deleted."""
+
+    identity: int
+    tracks: int
+    pictures: int
+    events: int
+
+
+class Credentials(_In):
+    """token: of the configuration."""
+
+    token: Annotated[SecretStr, Field(min_length=1, max_length=512)]
+
+
+class Me(_Out):
+    """Who is asking."""
+
+    name: str
+    scope: Literal["read", "admin"]
+    by: Literal["token", "session", "local"]
+    people: bool
+
+
+class Health(_Out):
+    """ok, or why not."""
+
+    status: str

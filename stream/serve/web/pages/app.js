@@ -1,0 +1,305 @@
+import { bar, clock, make, timeline, trend } from "/draw.js";
+
+const API = "/api/v1";
+const SHOTS = 40;
+const PAGE = 60;
+const $ = (id) => document.getElementById(id);
+const cards = new Map();
+let me = null;
+let source = null;
+let timers = [];
+let peopleShown = 0;
+let peopleTimer = null;
+
+async function ask(path, options = {}) {
+  const answer = await fetch(API + path, { credentials: "same-origin", ...options });
+  if (answer.status === 401 && me !== null) leave();
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail || `the service answered ${answer.status}`);
+  }
+  return answer.status === 204 ? null : answer.json();
+}
+
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").hidden = false;
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => ($("toast").hidden = true), 6000);
+}
+
+const told = (work) => async (...given) => {
+  try {
+    return await work(...given);
+  } catch (error) {
+    toast(error.message);
+    return undefined;
+  }
+};
+
+function status(text, on) {
+  $("link").textContent = text;
+  $("link").className = on ? "on" : "off";
+}
+
+// --- who ---------------------------------------------------------------------------------------------------------
+
+async function begin() {
+  try {
+    me = await ask("/session");
+  } catch (error) {
+    status("not logged in", false);
+    $("login").hidden = false;
+    $("token").focus();
+    return;
+  }
+  $("login").hidden = true;
+  document.querySelector("main").hidden = false;
+  $("leave").hidden = me.by !== "session";
+  $("reload").hidden = me.scope !== "admin";
+  $("people").hidden = $("to-people").hidden = !me.people;
+  listen();
+  await Promise.all([told(refresh)(), told(newest)(), me.people ? told(people)() : null]);
+  timers = [setInterval(told(refresh), 2000), setInterval(told(trends), 30000)];
+  told(trends)();
+}
+
+function leave() {
+  timers.forEach(clearInterval);
+  source?.close();
+  me = null;
+  location.reload();
+}
+
+$("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  $("login-error").textContent = "";
+  try {
+    await ask("/session", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ token: $("token").value }),
+    });
+    $("token").value = "";
+    await begin();
+  } catch (error) {
+    $("login-error").textContent = error.message;
+  }
+});
+$("leave").addEventListener("click", told(async () => {
+  await ask("/session", { method: "DELETE" });
+  leave();
+}));
+$("reload").addEventListener("click", told(async () => {
+  const done = await ask("/reload", { method: "POST" });
+  const parts = ["added", "changed", "removed"].filter((k) => done[k].length).map((k) => `${k}: ${done[k].join(", ")}`);
+  if (done.restart_needed.length) parts.push(`after a restart: ${done.restart_needed.join(", ")}`);
+  toast(parts.join("; ") || "nothing has changed");
+  await refresh();
+}));
+
+// --- cameras -----------------------------------------------------------------------------------------------------
+
+async function refresh() {
+  if (document.hidden) return;
+  const cameras = await ask("/cameras");
+  const names = new Set(cameras.map((camera) => camera.name));
+  for (const [name, card] of cards) {
+    if (!names.has(name)) {
+      card.root.remove();
+      cards.delete(name);
+    }
+  }
+  for (const camera of cameras) {
+    if (!cards.has(camera.name)) cards.set(camera.name, newCard(camera.name));
+    show(cards.get(camera.name), camera);
+  }
+}
+
+function newCard(name) {
+  const image = make("img", { alt: `What ${name} sees` });
+  image.hidden = true;
+  const picture = make("button", { class: "picture", type: "button", "aria-label": `Watch ${name}` }, image);
+  const state = make("span", { class: "state" });
+  const soft = make("span", { class: "state warn" }, "out of focus?");
+  const busy = make("span", { class: "state warn" }, "overloaded");
+  const numbers = make("p", { class: "numbers" });
+  const reason = make("p", { class: "quiet" });
+  const drawn = make("div", {}, trend([]));
+  const steer = make("button", { type: "button" });
+  const key = make("p", { class: "key" }, make("span", {}, "quality of faces"), make("span", { class: "s" }, "detail of the picture"));
+  const title = make("div", { class: "row" }, make("h3", {}, name), make("span", {}, soft, " ", busy, " ", state));
+  const root = make("article", { class: "card camera", "data-camera": name },
+    picture, make("div", { class: "facts" }, title, numbers, reason, drawn, make("div", { class: "row" }, key, steer)));
+  const card = { root, image, state, soft, busy, numbers, reason, drawn, steer, name, seen: null, busyNow: false, now: null };
+  picture.addEventListener("click", () => watch(name));
+  steer.addEventListener("click", told(async () => {
+    const act = card.now.state === "stopped" ? "resume" : "pause";
+    show(card, await ask(`/cameras/${encodeURIComponent(name)}/${act}`, { method: "POST" }));
+  }));
+  $("wall").append(root);
+  return card;
+}
+
+function show(card, camera) {
+  card.now = camera;
+  card.state.textContent = camera.state.replace("_", " ");
+  card.state.className = `state ${camera.state}`;
+  card.soft.hidden = !camera.soft;
+  card.busy.hidden = !camera.degraded;
+  card.reason.textContent = camera.reason;
+  card.reason.hidden = !camera.reason;
+  card.steer.hidden = me?.scope !== "admin";
+  card.steer.textContent = camera.state === "stopped" ? "Resume" : "Pause";
+  const facts = [
+    camera.width ? `${camera.width}×${camera.height}` : null,
+    `${camera.hz ? camera.hz.toFixed(1) : "every"} ${camera.hz ? "/s" : "frame"}`,
+    camera.latency_ms === null ? null : `${Math.round(camera.latency_ms)} ms`,
+    `${camera.tracks_ended} tracks`,
+    camera.dropped ? `${camera.dropped} dropped` : null,
+    camera.quality === null ? null : `quality ${camera.quality.toFixed(2)}`,
+  ];
+  card.numbers.replaceChildren(...facts.filter((fact) => fact !== null).map((fact) => make("span", {}, fact)));
+  const box = card.root.getBoundingClientRect();
+  const visible = box.bottom > 0 && box.top < innerHeight;
+  if (camera.state !== "live" || !visible || card.busyNow || camera.last_frame_s === card.seen) return;
+  card.seen = camera.last_frame_s;
+  card.busyNow = true;
+  const next = new Image();
+  next.onload = () => {
+    card.image.src = next.src;
+    card.image.hidden = false;
+    card.busyNow = false;
+  };
+  next.onerror = () => (card.busyNow = false);
+  next.src = `${API}/cameras/${encodeURIComponent(card.name)}/snapshot.jpg?at=${camera.processed}`;
+}
+
+async function trends() {
+  if (document.hidden) return;
+  for (const card of cards.values()) {
+    card.drawn.replaceChildren(trend(await ask(`/cameras/${encodeURIComponent(card.name)}/trend`)));
+  }
+}
+
+function watch(name) {
+  const live = make("img", { alt: `${name}, live`, src: `${API}/cameras/${encodeURIComponent(name)}/preview.mjpeg` });
+  open(make("h2", {}, name), live);
+  $("view").addEventListener("close", () => live.removeAttribute("src"), { once: true });
+}
+
+function open(...content) {
+  $("detail").replaceChildren(...content);
+  if (!$("view").open) $("view").showModal();
+}
+
+// --- shots -------------------------------------------------------------------------------------------------------
+
+function listen() {
+  source = new EventSource(`${API}/events`);
+  source.onopen = () => status("live", true);
+  source.onerror = () => status("connection lost, trying again", false);
+  const take = (event) => told(async () => shot(JSON.parse(event.data)))();
+  source.addEventListener("shot", take);
+  source.addEventListener("track_ended", take);
+  source.addEventListener("camera_state", told(refresh));
+  source.addEventListener("gap", told(newest));
+  source.addEventListener("identity_updated", () => {
+    clearTimeout(peopleTimer);
+    peopleTimer = setTimeout(told(people), 2000);
+  });
+}
+
+function shot(event) {
+  const facts = event.type === "shot" ? event.shot : event.shots[0];
+  const image = facts?.image && event.images[facts.image];
+  if (!image) return;
+  const { camera, boot, session } = event.origin;
+  put({
+    key: [boot, camera, session, event.track, event.window].join("/"),
+    camera, image, identity: event.identity ?? null, track: event.track,
+    wall_s: facts.wall_s, score: facts.score, calibrated: facts.calibrated,
+  });
+}
+
+async function newest() {
+  const shots = await ask(`/shots?limit=${SHOTS}`);
+  $("strip").replaceChildren();
+  for (const one of shots.reverse()) put(one);
+}
+
+function put(one) {
+  const before = [...$("strip").children].find((item) => item.dataset.key === one.key);
+  const score = one.calibrated ?? one.score;
+  const who = one.identity === null ? null : make("span", {}, ` · person ${one.identity}`);
+  const item = make("li", { class: "card new", "data-key": one.key },
+    make("img", { src: one.image, alt: `Face, ${one.camera}`, loading: "lazy" }),
+    bar(one.calibrated ?? 0),
+    make("p", { class: "label" }, make("b", {}, score.toFixed(2)), who, make("br"), one.camera, make("br"), clock(one.wall_s)));
+  before?.remove();
+  $("strip").prepend(item);
+  while ($("strip").children.length > SHOTS) $("strip").lastChild.remove();
+  $("no-shots").hidden = true;
+}
+
+// --- people ------------------------------------------------------------------------------------------------------
+
+function person(one, similarity = null) {
+  const label = similarity === null ? `${one.tracks} ${one.tracks === 1 ? "track" : "tracks"}` : `similarity ${similarity.toFixed(2)}`;
+  return make("li", { class: "card" },
+    make("button", { type: "button", "aria-label": `Person ${one.identity}`, on: { click: told(() => detail(one.identity)) } },
+      make("img", { src: one.image, alt: "", loading: "lazy" }),
+      make("p", { class: "label" }, make("b", {}, `Person ${one.identity}`), make("br"), label, make("br"), clock(one.last_recorded_s))));
+}
+
+async function people() {
+  const found = await ask(`/identities?limit=${PAGE}`);
+  peopleShown = found.people.length;
+  $("people-note").textContent = found.total ? `${found.total} people, last seen first` : "Nobody yet.";
+  $("gallery").replaceChildren(...found.people.map((one) => person(one)));
+  $("more").hidden = peopleShown >= found.total;
+}
+
+$("more").addEventListener("click", told(async () => {
+  const found = await ask(`/identities?offset=${peopleShown}&limit=${PAGE}`);
+  peopleShown += found.people.length;
+  $("gallery").append(...found.people.map((one) => person(one)));
+  $("more").hidden = peopleShown >= found.total || !found.people.length;
+}));
+
+$("search").addEventListener("change", told(async (event) => {
+  const [file] = event.target.files;
+  if (!file) return;
+  const found = await ask("/identities/search?limit=12", { method: "POST", headers: { "Content-Type": file.type }, body: file });
+  event.target.value = "";
+  if (!found.face) return toast("no face was found in the picture");
+  $("people-note").replaceChildren("Most alike first. ", make("button", { type: "button", on: { click: told(people) } }, "Show everyone"));
+  $("gallery").replaceChildren(...found.matches.map((match) => person(match.person, match.similarity)));
+  $("more").hidden = true;
+}));
+
+async function detail(identity) {
+  const one = await ask(`/identities/${identity}`);
+  const merged = one.merged_from.length ? ` Was also ${one.merged_from.join(", ")}.` : "";
+  const faces = one.appearances.flatMap((seen) => seen.shots.map((kept) => [seen, kept]));
+  faces.sort((a, b) => b[1].score - a[1].score);
+  const pictures = faces.slice(0, 60).map(([seen, kept]) =>
+    make("img", { src: kept.image, loading: "lazy", alt: `${seen.source}, ${clock(seen.recorded_s)}`, title: `${(kept.calibrated ?? kept.score).toFixed(2)} · ${seen.source} · ${clock(seen.recorded_s)}` }));
+  const forget = make("button", { type: "button", class: "danger" }, "Delete this person");
+  forget.hidden = me.scope !== "admin";
+  forget.addEventListener("click", told(async () => {
+    if (!confirm(`Delete person ${one.identity} with all pictures? This cannot be undone.`)) return;
+    const gone = await ask(`/identities/${one.identity}`, { method: "DELETE" });
+    $("view").close();
+    toast(`${gone.tracks} tracks and ${gone.pictures} pictures deleted`);
+    await Promise.all([people(), newest()]);
+  }));
+  open(make("h2", {}, `Person ${one.identity}`),
+    make("p", { class: "quiet" }, `${one.tracks} tracks, best quality ${one.quality.toFixed(2)}.${merged}`),
+    timeline(one.appearances), make("div", { class: "faces" }, ...pictures), make("div", {}, forget));
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && me) told(refresh)();
+});
+begin();
