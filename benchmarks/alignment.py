@@ -1,9 +1,11 @@
 """How much does the student's ranking suffer when the landmarks are off?
 
-    python benchmarks/alignment.py [--out benchmarks/out/alignment]
+    python benchmarks/alignment.py [--detectors] [--out benchmarks/out/alignment]
 
 Every landmark is moved by uniform noise of ±3 or ±6 % of the face width before the chip is cut for scoring;
-the recogniser that judges keeps its own, undisturbed chips. Writes alignment.json.
+the recogniser that judges keeps its own, undisturbed chips. Writes alignment.json. With --detectors instead:
+the same faces aligned by YuNet, CenterFace, SCRFD, and BlazeFace with the face mesh; writes detectors.json
+and detectors.md.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from alignment_detectors import compare, table
 from quality import LIGHTQNET, STUDENT, run_student
 from scipy.stats import spearmanr
 
@@ -22,7 +25,7 @@ from facesieve.fiqa.edc import error_versus_discard, partial_auc, verification
 from facesieve.fiqa.embedders import MobileFaceNetFoamliu
 from facesieve.fiqa.faces import Faces, aligned_chips, read_faces
 from facesieve.fiqa.lightqnet import LightQNet
-from facesieve.stream.types import F32
+from facesieve.stream.types import F32, U8
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FACESIEVE_SHARED", ROOT.parent / "shared"))
@@ -36,31 +39,27 @@ def jittered(faces: Faces, widths_px: F32, share: float, seed: int) -> F32:
     return np.asarray(faces.landmarks + noise * widths_px[:, None, None], np.float32)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "alignment")
-    parser.add_argument("--faces", type=Path, default=SHARED / "data" / "ytf-dev")
-    parser.add_argument("--student", type=Path, default=STUDENT)
-    parser.add_argument("--draws", type=int, default=3)
-    arguments = parser.parse_args()
-    faces = read_faces(arguments.faces)
-    with (arguments.faces / "faces.csv").open(newline="") as table:
-        widths = np.array([float(row["w"]) for row in csv.DictReader(table)], np.float32)
-    chips, eyes = aligned_chips(faces), faces.eye_distances_px()
-    judge = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx").embed(chips)
+def disturbed(faces: Faces, chips: U8, judge: F32, student: Path, draws: int) -> dict[str, dict[str, float]]:
+    """Per scorer pAUC@.3 undisturbed, and pAUC@.3 and Spearman to that with the landmarks off by 3 and 6 %.
+
+    chips: by the table's landmarks; judge: (n, d) embeddings of those.
+    """
+    eyes = faces.eye_distances_px()
+    with (faces.root / "faces.csv").open(newline="") as rows:
+        widths = np.array([float(row["w"]) for row in csv.DictReader(rows)], np.float32)
     pairs = verification(judge, faces.identities, faces.videos)
     peer = LightQNet(SHARED / LIGHTQNET)
-    plain = {"facesieve-t": run_student(arguments.student, chips, eyes)[0], "LightQNet": peer.score(chips)}
+    plain = {"facesieve-t": run_student(student, chips, eyes)[0], "LightQNet": peer.score(chips)}
     results: dict[str, dict[str, float]] = {}
     for name, quality in plain.items():
         results[name] = {"pauc30": partial_auc(error_versus_discard(pairs, quality))}
     for share in (0.03, 0.06):
         areas: dict[str, list[float]] = {name: [] for name in plain}
         ranks: dict[str, list[float]] = {name: [] for name in plain}
-        for seed in range(arguments.draws):
+        for seed in range(draws):
             moved = aligned_chips(faces, jittered(faces, widths, share, seed))
             scores = {
-                "facesieve-t": run_student(arguments.student, moved, eyes)[0],
+                "facesieve-t": run_student(student, moved, eyes)[0],
                 "LightQNet": peer.score(moved),
             }
             for name, quality in scores.items():
@@ -69,7 +68,28 @@ def main() -> None:
         for name in plain:
             results[name][f"pauc30 at {share:.0%}"] = float(np.mean(areas[name]))
             results[name][f"spearman at {share:.0%}"] = float(np.mean(ranks[name]))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "alignment")
+    parser.add_argument("--faces", type=Path, default=SHARED / "data" / "ytf-dev")
+    parser.add_argument("--student", type=Path, default=STUDENT)
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--detectors", action="store_true")
+    arguments = parser.parse_args()
+    faces = read_faces(arguments.faces)
+    chips = aligned_chips(faces)
+    judge = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx").embed(chips)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.detectors:
+        compared = compare(faces, chips, judge, arguments.student, SHARED)
+        (arguments.out / "detectors.json").write_text(json.dumps(compared, indent=1))
+        (arguments.out / "detectors.md").write_text(table(compared) + "\n")
+        print(table(compared))
+        return
+    results = disturbed(faces, chips, judge, arguments.student, arguments.draws)
     (arguments.out / "alignment.json").write_text(json.dumps(results, indent=1))
     print(json.dumps(results, indent=1))
 

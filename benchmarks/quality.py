@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -113,6 +112,29 @@ def table(results: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def scores_of(faces: Faces, chips: U8, student: Path) -> tuple[dict[str, F32], F32]:
+    """Per method (n,) scores; the student's (n, d) embeddings."""
+    quality, own = run_student(student, chips, faces.eye_distances_px())
+    methods: dict[str, F32] = {
+        "random": np.random.default_rng(0).random(len(faces)).astype(np.float32),
+        "Laplacian variance": laplacian(chips),
+        "LightQNet": LightQNet(SHARED / LIGHTQNET).score(chips),
+        "facesieve-t": quality,
+    }
+    if faces.heights_px is not None:
+        methods["face height"] = faces.heights_px.astype(np.float32)
+    return methods, own
+
+
+def recognisers_of(chips: U8, own: F32, dlib: Path) -> dict[str, F32]:
+    """Per judge (n, d) embeddings; without dlib's where its network is missing."""
+    foamliu = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx")
+    judges = {"foamliu": foamliu.embed(chips)}
+    if dlib.is_file():
+        judges["dlib"] = DlibOnChips(dlib).embed(chips)
+    return {name: unit(table).astype(np.float32) for name, table in {**judges, "facesieve-t": own}.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "quality")
@@ -125,23 +147,9 @@ def main() -> None:
     arguments = parser.parse_args()
     faces = read_faces(arguments.faces)
     chips = aligned_chips(faces)
-    quality, own = run_student(arguments.student, chips, faces.eye_distances_px())
-    methods: dict[str, F32] = {
-        "random": np.random.default_rng(0).random(len(faces)).astype(np.float32),
-        "Laplacian variance": laplacian(chips),
-        "LightQNet": LightQNet(SHARED / LIGHTQNET).score(chips),
-        "facesieve-t": quality,
-    }
-    if faces.heights_px is not None:
-        methods["face height"] = faces.heights_px.astype(np.float32)
-    foamliu = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx")
-    judges: dict[str, Callable[[], F32]] = {"foamliu": lambda: foamliu.embed(chips)}
-    if arguments.dlib.is_file():
-        judges["dlib"] = lambda: DlibOnChips(arguments.dlib).embed(chips)
-    judges["facesieve-t"] = lambda: own
-    results = {
-        name: judge(unit(embed()), faces, methods, arguments.resamples) for name, embed in judges.items()
-    }
+    methods, own = scores_of(faces, chips, arguments.student)
+    judges = recognisers_of(chips, own, arguments.dlib)
+    results = {name: judge(table, faces, methods, arguments.resamples) for name, table in judges.items()}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "quality.json").write_text(json.dumps(results, indent=1))
     (arguments.out / "quality.md").write_text(table(results))

@@ -1,4 +1,6 @@
-"""python -m facesieve.fiqa.student STAGE RECIPE: prepare, embed, labels, freeze, train, release."""
+"""python -m facesieve.fiqa.student STAGE RECIPE: prepare, embed, labels, freeze, train, release; then tracks
+(embed with --data), head.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ from ...stream.errors import FacesieveError
 from ..embedders import DlibOnChips, MobileFaceNetFoamliu
 from ..lightqnet import LightQNet
 from . import stages
+from .head import student_of
 from .recipe import read_recipe
+from .refit import make_tracks, refit
 from .train import Trainer, averaged_network
+
+STAGES = ("prepare", "embed", "labels", "freeze", "train", "release", "tracks", "head")
 
 NOTES = {
     "inputs": {"chips": "(n, 112, 112, 3) uint8 RGB, ArcFace alignment"},
@@ -31,13 +37,14 @@ NOTES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m facesieve.fiqa.student", description=__doc__)
-    parser.add_argument("stage", choices=["prepare", "embed", "labels", "freeze", "train", "release"])
+    parser.add_argument("stage", choices=STAGES)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument(
         "--dlib", type=Path, default=Path("checkpoints/dlib_face_recognition_resnet_model_v1.dat")
     )
     parser.add_argument("--data", type=Path, default=Path("checkpoints/student/data"))
+    parser.add_argument("--tracks", type=Path, default=Path("checkpoints/student/tracks"))
     parser.add_argument("--out", type=Path, default=Path("checkpoints/student/run"))
     parser.add_argument("--weights", type=Path, default=Path("engines/zoo/weights/facesieve-t.onnx"))
     parser.add_argument("--recogniser", choices=["foamliu", "dlib", "lightqnet"], default="foamliu")
@@ -61,6 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.stage == "prepare":
         stages.prepare(recipe, arguments.shared, arguments.data)
         return
+    if arguments.stage == "tracks":
+        make_tracks(recipe, arguments.shared, arguments.data, arguments.tracks)
+        return
     if arguments.stage == "embed":
         models = arguments.shared / "models"
         match arguments.recogniser:
@@ -73,6 +83,10 @@ def run(arguments: argparse.Namespace) -> None:
                 stages.score_peer(LightQNet(models / "lightqnet-dm100.pb"), arguments.data)
         return
     material = stages.read_material(recipe, arguments.data)
+    if arguments.stage == "head":
+        student = refit(recipe, student_of(arguments.weights), arguments.data, arguments.tracks)
+        stages.release(student, recipe, material, arguments.weights, NOTES)
+        return
     student = stages.start(recipe, material, arguments.dlib)
     if arguments.first is not None:
         student.load_state_dict(torch.load(arguments.first, weights_only=True))

@@ -64,6 +64,28 @@ class Training(Part):
     seed: int = 0
 
 
+class Head(Part):
+    """The quality head fitted alone, on the finished trunk. shares: of each recogniser's mates in the label;
+    mirror_share and lightqnet_share as in Labels, by rank. heads: how many are averaged, from as many seeds.
+    hidden: width of each. kept: how much the head that the student came with still counts, in [0, 1]."""
+
+    shares: dict[str, float] = {"foamliu": 0.3, "dlib": 0.2}
+    mirror_share: float = 0.1
+    lightqnet_share: float = 0.4
+    heads: int = 4
+    kept: float = 0.5
+    hidden: int = 128
+    steps: int = 400
+    groups: int = 48
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.2
+    average: float = 0.99
+    ranking: float = 0.5
+    pairs: float = 0.3
+    seed: int = 0
+
+
 class Recipe(Part):
     """One student."""
 
@@ -71,6 +93,7 @@ class Recipe(Part):
     network: Network = Network()
     labels: Labels = Labels()
     training: Training = Training()
+    head: Head = Head()
 
 
 def read_recipe(path: Path) -> Recipe:

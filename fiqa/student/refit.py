@@ -1,0 +1,86 @@
+"""The stages that fit the quality head alone, on the chips of `prepare` and on made-up tracks.
+
+tracks  shared data → the tracks' chips (embed them as the others, with --data)
+head    shipped student → the same with another quality head, and its card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...stream.errors import SourceMissing
+from ...stream.types import F32, U8
+from ..faces import read_faces
+from .dataset import Versions, read_versions
+from .footage import build_tracks
+from .head import HeadLesson, fit_head, head_labels, head_of, merge_heads, shares_of
+from .labels import outcome
+from .network import Student
+from .recipe import Recipe
+from .stages import Material, read_material
+
+
+def make_tracks(recipe: Recipe, shared: Path, data: Path, out: Path) -> None:
+    """Writes the tracks' chips; `data` has what prepare wrote."""
+    tables = [read_faces(shared / "data" / name) for name in recipe.data.folders]
+    build_tracks(tables, read_versions(data), out)
+
+
+def level_means(student: Student, chips: U8, batch: int = 64) -> F32:
+    """(n, f) what the head sees of each chip."""
+    rows = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for begin in range(0, len(chips), batch):
+            pixels = torch.from_numpy(np.array(chips[begin : begin + batch])).permute(0, 3, 1, 2).float()
+            rows.append(student.features(pixels)[1].float().numpy())
+    return np.concatenate(rows)
+
+
+def refit(recipe: Recipe, student: Student, data: Path, tracks: Path) -> Student:
+    """The student with a quality head fitted anew; held-out people are left out."""
+    material, footage = read_material(recipe, data), read_material(recipe, tracks)
+    lesson = _lesson(recipe, material, footage, student, (data, tracks))
+    settings = recipe.head
+    fitted = [fit_head(lesson, settings, settings.seed + number) for number in range(settings.heads)]
+    heads = [head_of(student), *fitted]
+    return merge_heads(student, heads, shares_of(heads, lesson.features[lesson.rows], settings.kept))
+
+
+def _lesson(
+    recipe: Recipe, material: Material, footage: Material, student: Student, folders: tuple[Path, Path]
+) -> HeadLesson:
+    both = _joined(material.versions, footage.versions)
+    tables: Mapping[str, F32] = {
+        name: np.concatenate([material.embeddings[name], footage.embeddings[name]], axis=1).astype(np.float32)
+        for name in recipe.head.shares
+    }
+    results = {name: outcome(table[0], table[1], both) for name, table in tables.items()}
+    peer = np.concatenate([_scores(folder) for folder in folders])
+    labels, weights = head_labels(results, peer, recipe.head)
+    held = np.unique(material.versions.identity[material.held])
+    return HeadLesson(
+        both,
+        np.flatnonzero(~np.isin(both.identity, held)),
+        np.concatenate([level_means(student, m.versions.chips) for m in (material, footage)]),
+        labels,
+        weights,
+        [table[0] for table in tables.values()],
+    )
+
+
+def _joined(first: Versions, second: Versions) -> Versions:
+    """Both tables, without the chips."""
+    names = ("source", "version", "identity", "eyes_px")
+    columns = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in names]
+    return Versions(np.zeros((0, *first.chips.shape[1:]), np.uint8), *columns)
+
+
+def _scores(folder: Path) -> F32:
+    path = folder / "lightqnet.npy"
+    if not path.is_file():
+        raise SourceMissing(f"expected LightQNet's scores at {path}: run the embed stage first")
+    return np.asarray(np.load(path), np.float32)
