@@ -8,9 +8,10 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 
@@ -26,9 +27,11 @@ from .serve_config import (
     WebhookTable,
 )
 from .serve_people import LivePeople
+from .serve_web import Watch, page
 from .stream.errors import ConfigError
 from .stream.ports import Clock
 from .stream.serve.address import camera_address
+from .stream.serve.areas import Areas
 from .stream.serve.camera import CameraSettings
 from .stream.serve.delivery import Delivery, Receiver
 from .stream.serve.events import Message
@@ -65,9 +68,17 @@ class Serving:
     people: LivePeople | None
 
 
+def _nobody(message: Message) -> None:
+    """Nobody watches."""
+
+
 @contextmanager
-def serving(config: ServeConfig, *, clock: Clock | None = None) -> Iterator[Serving]:
+def serving(
+    config: ServeConfig, *, clock: Clock | None = None, watch: Callable[[Message], None] = _nobody
+) -> Iterator[Serving]:
     """A service of the configuration's cameras and sinks, for as long as the block lasts.
+
+    watch: told of every message, from many threads.
 
     Networks are fetched and compiled first, so nothing is missed later. Leaving hangs up, ends the tracks,
     and gives the sinks stop_s to take what is there; the rest waits in the spool for the next start. Tracks
@@ -94,6 +105,7 @@ def serving(config: ServeConfig, *, clock: Clock | None = None) -> Iterator[Serv
 
         def emit(message: Message) -> None:
             spool.put(message, clock.now_s())
+            watch(message)
 
         def on_cameras(number: int) -> None:
             if isinstance(scorer, BatchingScorer):
@@ -121,11 +133,18 @@ def serving(config: ServeConfig, *, clock: Clock | None = None) -> Iterator[Serv
         yield Serving(config, built, service, spool, delivery, people)
 
 
-def serve(config: ServeConfig, stop: threading.Event) -> None:
-    """Run until stop is set. Raises FacesieveError when the service cannot begin."""
+def serve(config: ServeConfig, stop: threading.Event, *, path: Path | None = None) -> None:
+    """Run until stop is set. path: of the configuration; with it the page and the API are served. Raises
+    FacesieveError when the service cannot begin."""
     if not config.camera:
         raise ConfigError("no camera is configured: add a [[camera]] table with name and url")
-    with serving(config) as running:
+    clock = WallTime()
+    with ExitStack() as stack:
+        watch = None if path is None else Watch(config, clock)
+        told = _nobody if watch is None else watch.message
+        running = stack.enter_context(serving(config, clock=clock, watch=told))
+        if watch is not None and path is not None:
+            stack.enter_context(page(running, watch, path))
         _LOG.info("serving %d cameras", len(config.camera))
         while not stop.wait(1.0):
             pass
@@ -158,7 +177,8 @@ def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
         backoff_first_s=camera.backoff_first_s,
         backoff_most_s=max(camera.backoff_first_s, camera.backoff_most_s),
     )
-    return CameraPlan(camera.name, address, settings, camera.buffer, camera.buffer_frames)
+    areas = Areas(camera.zones, camera.masks)
+    return CameraPlan(camera.name, address, settings, camera.buffer, camera.buffer_frames, areas)
 
 
 def _sharing(config: ServeConfig) -> Sharing:

@@ -5,15 +5,34 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from .config import Config, Table, explain, with_kinds
 from .stream.errors import ConfigError, SourceUnreadable
+from .stream.serve.areas import check_polygon
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
+
+
+def _polygon(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    check_polygon(points)
+    return points
+
+
+Polygon = Annotated[tuple[tuple[float, float], ...], Field(max_length=64), AfterValidator(_polygon)]
+"""[[x, y], …] in shares of the picture's width and height."""
+
+
+def _distinct(tables: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = [table.name for table in tables]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the name {name!r} stands there twice")
+    return tables
 
 
 class Secret(Table):
@@ -53,7 +72,9 @@ class CameraTable(Table):
     looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s, read_s:
     timeouts. stall_s: without a decodable frame, connect anew. frozen_s: the same for a picture that does not
     change at all; None never. backoff_first_s, backoff_most_s: waits between tries. realtime: a file plays at
-    its own pace; loop: over and over. max_pixels: larger frames are refused.
+    its own pace; loop: over and over. max_pixels: larger frames are refused. zones: faces whose middle lies
+    in none of them are not processed; without zones all are. masks: painted grey, and no face in them is
+    processed. Both are polygons in shares of the picture.
     """
 
     name: Name
@@ -74,6 +95,8 @@ class CameraTable(Table):
     realtime: bool = True
     loop: bool = False
     max_pixels: int = Field(8192 * 8192, ge=1)
+    zones: tuple[Polygon, ...] = Field((), max_length=32)
+    masks: tuple[Polygon, ...] = Field((), max_length=32)
 
 
 class SinkTable(Table):
@@ -135,22 +158,42 @@ class FolderTable(SinkTable):
 AnySink = Annotated[WebhookTable | MqttTable | KafkaTable | FolderTable, Field(discriminator="kind")]
 
 
+class TokenTable(Table):
+    """A token of the API. scope: read sees everything, faces too; admin also changes and deletes."""
+
+    name: Name
+    scope: Literal["read", "admin"] = "read"
+    secret: Secret
+
+
 class ServeTable(Table):
-    """The service. state: folder of its spool. host, port: of its page and API; without the API, nothing
-    listens. detectors: instances that work at the same time, 0 = one a core. max_batch, max_wait_ms: faces of
-    several cameras are scored together, so many at most, after waiting so long at most. chips: events carry
-    the aligned faces too. spool_mb: of events that no sink took yet. stop_s: longest that a clean end takes.
+    """The service. state: folder of its spool. host, port: of its page and API; with --no-web nothing
+    listens. token: who may use them; without any, only this machine. session_hours: a login of the page lasts
+    so long. recent_shots: kept in memory for the page. camera_networks: where cameras that come over the API
+    may be; none by default. detectors: instances that work at the same time, 0 = one a core. max_batch,
+    max_wait_ms: faces of several cameras are scored together, so many at most, after waiting so long at most.
+    chips: events carry the aligned faces too. spool_mb: of events that no sink took yet. stop_s: longest that
+    a clean end takes.
     """
 
     state: Path = Path("facesieve-state")
     host: str = "127.0.0.1"
     port: int = Field(8340, ge=1, le=65535)
+    token: tuple[TokenTable, ...] = ()
+    session_hours: float = Field(12, gt=0, le=720)
+    recent_shots: int = Field(200, ge=1, le=10_000)
+    camera_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     detectors: int = Field(0, ge=0, le=64)
     max_batch: int = Field(16, ge=1, le=1024)
     max_wait_ms: float = Field(10, ge=0, le=1000)
     chips: bool = False
     spool_mb: int = Field(1024, ge=1)
     stop_s: float = Field(10, gt=0, le=600)
+
+    @field_validator("token")
+    @classmethod
+    def _tokens(cls, tokens: tuple[TokenTable, ...]) -> tuple[TokenTable, ...]:
+        return _distinct(tokens)
 
 
 class ServeConfig(Config):
@@ -162,12 +205,8 @@ class ServeConfig(Config):
 
     @field_validator("camera", "sink")
     @classmethod
-    def _distinct(cls, tables: tuple[Any, ...]) -> tuple[Any, ...]:
-        names = [table.name for table in tables]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"the name {name!r} stands there twice")
-        return tables
+    def _names(cls, tables: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _distinct(tables)
 
 
 def read_serve_config(path: Path) -> ServeConfig:

@@ -8,6 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from .align import align
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
@@ -26,6 +29,7 @@ from .ports import (
 from .progress import Progress, timed
 from .telling import Telling
 from .types import (
+    F32,
     Crop,
     Detections,
     Frame,
@@ -43,6 +47,8 @@ __all__ = ["Gate", "Pipeline", "Progress"]
 Item = TypeVar("Item")
 Gate = Callable[[Detections, int, int], Sequence[Refusal | None]]
 """The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
+Attend = Callable[[Frame, Detections], npt.NDArray[np.bool_]]
+"""Which of a frame's detections, (n,), are processed; the others are as if nobody had seen them."""
 
 
 class Pipeline:
@@ -96,6 +102,7 @@ class Pipeline:
         candidates: CandidateSink | None = None,
         boxes: BoxSink | None = None,
         on_revision: Callable[[ShotRevision], None] = lambda revision: None,
+        attend: Attend | None = None,
     ) -> Iterator[TrackResult]:
         """Terminal events in the order in which tracks end, each track exactly once (windows come before).
 
@@ -104,6 +111,7 @@ class Pipeline:
         detection; when true, all tracks end with SHUTDOWN. On an error the live tracks are still ended and
         yielded, then the error is raised; closing the generator early drops them. candidates: gets every
         scored crop as well, and every track's end before it is yielded. boxes: gets every frame's detections.
+        attend: which detections count at all; None for all.
         """
         progress = progress if progress is not None else Progress()
         tell = Telling(progress, self._assessor, on_revision)
@@ -117,7 +125,7 @@ class Pipeline:
         try:
             with (
                 self._before(cadence.due(source), stop, 3) as frames,
-                self._before(self._looks(frames, progress), stop, 1) as looks,
+                self._before(self._looks(frames, progress, attend), stop, 1) as looks,
             ):
                 for look in _awaited(looks, "wait", progress):
                     if stop():
@@ -147,7 +155,7 @@ class Pipeline:
     ) -> AbstractContextManager[Iterator[Item]]:
         return Prefetch(items, stop, depth) if self._ahead else nullcontext(items)
 
-    def _looks(self, frames: Iterator[Counted], progress: Progress) -> Iterator[_Look]:
+    def _looks(self, frames: Iterator[Counted], progress: Progress, attend: Attend | None) -> Iterator[_Look]:
         """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest.
 
         That thread does nothing else: each small step in Python would have it wait for the other's.
@@ -155,7 +163,12 @@ class Pipeline:
         for counted in _awaited(frames, "decode", progress):
             with timed(progress, "detect"):
                 found = self._detector.detect(counted.frame)
-            yield _Look(counted.frame, counted.frames, found)
+            ignored = found.boxes[:0]
+            if attend is not None:
+                taken = attend(counted.frame, found)
+                ignored = found.boxes[~taken]
+                found = Detections(found.boxes[taken], found.scores[taken], found.landmarks[taken])
+            yield _Look(counted.frame, counted.frames, found, ignored)
 
     def _is_cut(self, cuts: SceneCuts, frame: Frame, progress: Progress) -> bool:
         """Whether no track goes on from the frame before to this one."""
@@ -246,11 +259,13 @@ def _judged(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A frame and what the detector saw in it. frames: of the source up to and with it."""
+    """A frame and what the detector saw in it. frames: of the source up to and with it. ignored: (m, 4) boxes
+    of faces that are not to be processed."""
 
     frame: Frame
     frames: int
     found: Detections
+    ignored: F32
 
 
 def _awaited(items: Iterator[Item], stage: str, progress: Progress) -> Iterator[Item]:

@@ -6,6 +6,7 @@ import os
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facesieve.serve import camera_plan
@@ -22,6 +23,8 @@ from facesieve.serve_config import (
     read_serve_config,
 )
 from facesieve.stream.errors import ConfigError
+from facesieve.stream.testing import ArrayPicture
+from facesieve.stream.types import Detections, Frame
 
 EXAMPLE = Path(__file__).parent.parent / "configs" / "cameras.toml"
 
@@ -63,11 +66,31 @@ def test_early_shots_are_on_unless_the_file_says_otherwise() -> None:
             "one of them",
         ),
         ({"srve": {}}, "did you mean `serve`"),
+        (
+            {"camera": [{"name": "a", "url": "x", "masks": [[[0, 0], [1, 1], [1, 0], [0, 1]]]}]},
+            r"camera\.0\.masks\.0.: expected a polygon that does not cross itself",
+        ),
+        ({"camera": [{"name": "a", "url": "x", "zones": [[[0, 0], [1, 1.5], [1, 0]]]}]}, "0 to 1, got"),
     ],
 )
 def test_mistakes_are_named(table: dict, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse_serve_config(table, "cameras.toml")
+
+
+def test_zones_and_masks_reach_the_camera() -> None:
+    left = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+    table = {"camera": [{"name": "a", "url": "rtsp://h/x", "zones": [left], "masks": [left]}]}
+    config = parse_serve_config(table, "cameras.toml")
+    areas = camera_plan(config.camera[0], config).areas
+    found = Detections(
+        np.array([[10, 10, 20, 20], [80, 10, 90, 20]], np.float32),
+        np.ones(2, np.float32),
+        np.zeros((2, 5, 2), np.float32),
+    )
+    frame = Frame("a", 0, 0.0, None, ArrayPicture(np.zeros((50, 100, 3), np.uint8)))
+    assert areas.attend(frame, found).tolist() == [False, False]
+    assert areas.hide(frame.picture).region(10, 10, 11, 11).tolist() == [[[128, 128, 128]]]
 
 
 def test_a_mistake_beside_a_secret_does_not_show_it() -> None:

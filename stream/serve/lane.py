@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 import random
 import threading
@@ -9,7 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import FacesieveError
 from ..pipeline import Pipeline
@@ -17,12 +18,17 @@ from ..ports import Clock
 from ..progress import Progress
 from ..types import UNCONFIRMED, Detections, Frame, ShotRevision, TrackEnd, Tracking, TrackResult
 from .address import Address
+from .areas import Areas
 from .buffer import Arrived, FrameBuffer, Policy
-from .camera import Camera, CameraSettings, CameraStatus, State
+from .camera import Camera, CameraSettings, CameraStatus, Reader, State
 from .events import Message, Moment, Narrator, camera_state
+from .paired import PairedCamera
+from .pairing import PairingSettings
 
 _LOG = logging.getLogger("facesieve.serve")
 _LATENCIES = 1024
+LATENCY_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the bins in which latencies are counted; one more takes the rest."""
 _RETRY_S = 1.0
 _POLL_S = 0.25
 
@@ -32,13 +38,15 @@ Identify = Callable[[TrackResult, Narrator, Moment], tuple[TrackResult, list[Mes
 
 @dataclass(frozen=True, slots=True)
 class CameraPlan:
-    """A camera to be served. policy, size: of the buffer between its reader and the pipeline."""
+    """A camera to be served. policy, size: of the buffer between its reader and the pipeline. areas: where in
+    its picture faces are processed."""
 
     name: str
     address: Address
     settings: CameraSettings = field(default_factory=CameraSettings)
     policy: Policy = "latest"
     size: int = 8
+    areas: Areas = field(default_factory=Areas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +60,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class CameraReport:
-    """How a camera fares. latencies_s: of the newest frames, from decoded to done. degraded: looked at less
-    often than was asked for, because the machine cannot keep up."""
+    """How a camera fares. latencies_s: of the newest frames, from decoded to done; latency_counts: of all, by
+    LATENCY_BOUNDS_S, with their sum. queued: frames that wait. degraded: looked at less often than was asked
+    for, because the machine cannot keep up."""
 
     status: CameraStatus
     hz: float
@@ -66,6 +75,9 @@ class CameraReport:
     shots: int
     errors: int
     latencies_s: tuple[float, ...]
+    latency_counts: tuple[int, ...]
+    latency_sum_s: float
+    queued: int
     quality: float | None
 
 
@@ -94,6 +106,8 @@ class Lane:
         self.states = states
         self._state_lock = threading.Lock()
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._latency_counts = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self._latency_sum_s = 0.0
         self._quality: float | None = None
         self._stopping = threading.Event()
         self._dropped_before = 0
@@ -147,6 +161,9 @@ class Lane:
             shots=self.shots,
             errors=self.errors,
             latencies_s=tuple(self._latencies),
+            latency_counts=tuple(self._latency_counts),
+            latency_sum_s=self._latency_sum_s,
+            queued=len(self.camera.buffer),
             quality=self._quality,
         )
 
@@ -223,6 +240,7 @@ class Lane:
             stop=self._stopping.is_set,
             boxes=self,
             on_revision=self._revised,
+            attend=self.plan.areas.attend,
         ):
             self._ended(result)
 
@@ -249,7 +267,10 @@ class Lane:
     def done(self, arrived: Arrived) -> None:
         """The pipeline has finished with a frame."""
         self.processed += 1
-        self._latencies.append(time.monotonic() - arrived.monotonic_s)
+        took_s = time.monotonic() - arrived.monotonic_s
+        self._latencies.append(took_s)
+        self._latency_counts[bisect.bisect_left(LATENCY_BOUNDS_S, took_s)] += 1
+        self._latency_sum_s += took_s
 
     def begun(self, arrived: Arrived) -> None:
         """The pipeline gets a frame."""
@@ -281,7 +302,8 @@ class _Session:
         arrived: Arrived | None = self._first
         while arrived is not None:
             self._lane.begun(arrived)
-            yield arrived.frame
+            frame = arrived.frame
+            yield replace(frame, picture=self._lane.plan.areas.hide(frame.picture))
             self._lane.done(arrived)
             arrived = self._next()
 
