@@ -20,6 +20,7 @@ from .stream.errors import EXIT_INTERRUPTED
 
 def serve(
     config: Annotated[Path, typer.Option(help="A TOML file with [[camera]] and [[sink]] tables.")],
+    no_web: Annotated[bool, typer.Option("--no-web", help="Neither page nor API: nothing listens.")] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Logs as JSON lines.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More logs.")] = False,
 ) -> None:
@@ -42,7 +43,7 @@ def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
-    run(settings, stop)
+    run(settings, stop, path=None if no_web else config)
 
 
 def schema() -> None:
