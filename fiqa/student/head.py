@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -84,9 +85,8 @@ def head_labels(outcomes: Mapping[str, Outcome], peer: F32, settings: Head) -> t
         total += share * (mates - mates.mean()) / mates.std()
         total += settings.mirror_share / len(settings.shares) * normal_scores(each.mirror)
     total += settings.lightqnet_share * normal_scores(peer)
-    return ((total - total.mean()) / total.std()).astype(np.float32), np.where(known, 1.0, 0.25).astype(
-        np.float32
-    )
+    labels = (total - total.mean()) / total.std()
+    return labels.astype(np.float32), np.where(known, 1.0, 0.25).astype(np.float32)
 
 
 def fit_head(lesson: HeadLesson, settings: Head, seed: int) -> QualityHead:
@@ -94,11 +94,11 @@ def fit_head(lesson: HeadLesson, settings: Head, seed: int) -> QualityHead:
     torch.manual_seed(seed)
     head = QualityHead(lesson.features.shape[1], settings.hidden, settings.dropout)
     scale, shift = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(0.0))
-    optimiser = torch.optim.AdamW(
-        [{"params": head.parameters()}, {"params": [scale, shift], "weight_decay": 0.0}],
-        lr=settings.rate,
-        weight_decay=settings.weight_decay,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": head.parameters()},
+        {"params": [scale, shift], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=settings.weight_decay)
     averaged = Averaged(head, settings.average)
     clean = lesson.rows[lesson.versions.version[lesson.rows] == 0]
     scales = [similarity_scale(table, clean, lesson.versions) for table in lesson.recognisers]
@@ -109,24 +109,38 @@ def fit_head(lesson: HeadLesson, settings: Head, seed: int) -> QualityHead:
             group["lr"] = settings.rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share))
         rows = next(drawn)
         quality = head.train()(torch.from_numpy(lesson.features[rows]))
-        label, identity = (
-            torch.from_numpy(lesson.labels[rows]),
-            torch.from_numpy(lesson.versions.identity[rows]),
-        )
-        loss = losses.label_loss(quality, label, torch.from_numpy(lesson.weights[rows]))
-        loss = loss + settings.ranking * losses.ranking_loss(quality, label, identity)
-        standard = torch.zeros(len(rows), len(rows))
-        for table, (mean, deviation) in zip(lesson.recognisers, scales, strict=True):
-            own = torch.from_numpy(table[rows].astype(np.float32))
-            standard += (own @ own.T - mean) / deviation / len(scales)
-        source = torch.from_numpy(lesson.versions.source[rows])
-        pairs = losses.pair_loss(quality, standard / 2 - 1.5, identity, source, scale, shift)
+        loss = _loss(quality, lesson, rows, settings, scales, (scale, shift))
         optimiser.zero_grad(set_to_none=True)
-        (loss + settings.pairs * pairs).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         averaged.update(head, step)
     head.load_state_dict(averaged.state)
     return head.eval()
+
+
+def _loss(
+    quality: Tensor,
+    lesson: HeadLesson,
+    rows: NDArray[np.intp],
+    settings: Head,
+    scales: Sequence[tuple[float, float]],
+    line: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Label, order within a person, and the similarity of mated pairs, as in the training of the trunk.
+
+    scales: mean and deviation of strangers' similarities per recogniser. line: from quality to similarity.
+    """
+    label = torch.from_numpy(lesson.labels[rows])
+    identity = torch.from_numpy(lesson.versions.identity[rows])
+    source = torch.from_numpy(lesson.versions.source[rows])
+    standard = torch.zeros(len(rows), len(rows))
+    for table, (mean, deviation) in zip(lesson.recognisers, scales, strict=True):
+        own = torch.from_numpy(table[rows].astype(np.float32))
+        standard += (own @ own.T - mean) / deviation / len(scales)
+    pairs = losses.pair_loss(quality, standard / 2 - 1.5, identity, source, *line)
+    order = losses.ranking_loss(quality, label, identity)
+    whole = losses.label_loss(quality, label, torch.from_numpy(lesson.weights[rows]))
+    return whole + settings.ranking * order + settings.pairs * pairs
 
 
 def merge_heads(student: Student, heads: Sequence[QualityHead], shares: Sequence[float]) -> Student:
