@@ -79,7 +79,7 @@ class Card:
         others = "".join(f"<li>{self._figure(place)}</li>" for place in range(2, len(self._shots) + 1))
         rows = quality_bars(self._shots[0].shot)
         heading = "The best shot’s quality"
-        many = " two" if len(rows) > 6 else ""
+        many = " three" if len(rows) > 12 else " two" if len(rows) > 6 else ""
         shown = f"<summary>{heading}</summary>{bars(rows, many)}{self._fitness()}"
         known = f'<details class="quality" open>{shown}</details>' if rows else ""
         crowd = "" if len(self._shots) <= 3 else " many"
@@ -94,9 +94,9 @@ class Card:
             return self._track_name(self._person.tracks[0])
         return f"Person {self._person.identity}"
 
-    def _track_name(self, seen: Seen) -> str:
+    def _track_name(self, seen: Seen, word: str = "Track") -> str:
         where = f" in {escape(self._look.gallery.sources[seen.source].name)}" if self._look.several else ""
-        return f"Track {seen.track}{f'<small>{where}</small>' if where else ''}"
+        return f"{word} {seen.track}{f'<small>{where}</small>' if where else ''}"
 
     def _when(self) -> str:
         (seen, first), *more = self._tracks
@@ -106,12 +106,12 @@ class Card:
             return count(faces, "face")
         if more:
             places = len({seen.source for seen, _ in self._tracks})
-            where = f"<span>{count(places, 'source')}</span>" if self._look.several else ""
-            return f"{count(len(self._tracks), 'track')}{where}<span>{span(self._seconds())} in view</span>"
-        named = "" if self._person.identity is None else f"<span>{self._track_name(seen).lower()}</span>"
+            where = f" <span>{count(places, 'source')}</span>" if self._look.several else ""
+            return f"{count(len(self._tracks), 'track')}{where} <span>{span(self._seconds())} in view</span>"
+        named = "" if self._person.identity is None else f" <span>{self._track_name(seen, 'track')}</span>"
         times = f"{clock(first.first_pts_s)} – {clock(first.last_pts_s)}"
-        windows = f"<span>{first.window + 1} windows</span>" if first.window else ""
-        how = f"<span>{span(self._seconds())}</span>{windows}<span>{escape(ending(first.end))}</span>"
+        windows = f" <span>{first.window + 1} windows</span>" if first.window else ""
+        how = f" <span>{span(self._seconds())}</span>{windows} <span>{escape(ending(first.end))}</span>"
         return f"{times}{how}{named}"
 
     def _figure(self, place: int) -> str:

@@ -290,3 +290,9 @@ def test_equal_results_give_an_equal_page(two_sources: Path) -> None:
     first = render_report(two_sources).read_bytes()
     assert render_report(two_sources).read_bytes() == first
     assert str(two_sources).encode() not in first
+
+
+def test_names_of_sources_keep_their_case(tmp_path: Path, make_result) -> None:
+    write(tmp_path / "Door", [make_result(1, identity=1)])
+    write(tmp_path / "hall", [make_result(1, identity=2)])
+    assert "track 1 in Door.mp4" in re.sub(r"\s+", " ", text(render_report(tmp_path).read_text()))
