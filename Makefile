@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 VIDEO ?=
 OUT ?= demo
 
-.PHONY: demo test test-mediapipe lint types bench clean
+.PHONY: demo test test-mediapipe lint types bench drill soak clean
 
 $(BIN)/facesieve: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,13 @@ types: $(VENV)/dev-installed
 
 bench: $(VENV)/dev-installed
 	$(BIN)/python benchmarks/throughput.py
+
+# Cameras and receivers that fail on purpose (half an hour), and half an hour at load; figures in benchmarks/results.
+drill: $(VENV)/dev-installed
+	$(BIN)/python benchmarks/drill.py
+
+soak: $(VENV)/dev-installed
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) $(MEDIAPIPE) demo

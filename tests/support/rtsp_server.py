@@ -1,6 +1,6 @@
 """A real RTSP server (gst-rtsp-server) for the tests; run by Debian's own Python, which has its bindings.
 
-Usage: rtsp_server.py PORT MOUNT=RTP_PORT… [--user NAME --password SECRET]
+Usage: rtsp_server.py ADDRESS PORT MOUNT=RTP_PORT… [--user NAME --password SECRET]
 Each mount relays the H.264 that an FFmpeg publishes as RTP to 127.0.0.1:RTP_PORT.
 """
 
@@ -24,6 +24,7 @@ RELAY = (
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("address")
     parser.add_argument("port")
     parser.add_argument("mounts", nargs="+")
     parser.add_argument("--user")
@@ -31,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(args.address)
     server.set_service(args.port)
     if args.user:
         auth = GstRtspServer.RTSPAuth()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_servers import JumpingCamera
 
 from facesieve.stream.serve.address import camera_address
 from facesieve.stream.serve.buffer import Arrived, FrameBuffer, SessionEnded
@@ -176,6 +177,25 @@ def test_garbage_instead_of_video_is_given_up() -> None:
         with pytest.raises(ConnectionFailed):
             LiveStream(address, LiveOptions(connect_s=2.0, read_s=2.0))
         thread.join(5)
+
+
+@pytest.mark.parametrize("jump_s", [500.0])
+def test_a_clock_that_jumps_ends_the_session_not_the_connection(watch, jump_s: float) -> None:
+    camera = JumpingCamera(jump_s=jump_s, every_s=1.5)
+    try:
+        watched = watch(camera.url)
+        watched.until(lambda: len(watched.sessions()) >= 3, 40)
+    finally:
+        camera.close()
+    live = [status for status in watched.states if status.state is State.LIVE]
+    assert [status.reason != "" for status in live[:3]] == [False, True, True]
+    assert "jumped by" in live[1].reason
+    assert not watched.saw(State.LOST) or live[2].sessions == 3
+    ends = [item for item in watched.items if isinstance(item, SessionEnded)]
+    assert [end.session for end in ends[:2]] == [1, 2]
+    for session in (1, 2):
+        pts = [item.frame.pts_s for item in watched.frames() if item.session == session]
+        assert pts[-1] - pts[0] < 30, "nobody tracks across the jump"
 
 
 def test_nobody_there_means_waiting_longer_each_time(watch) -> None:
