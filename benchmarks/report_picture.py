@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("videos", type=Path, nargs="*")
     parser.add_argument("--public-domain", action="store_true")
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1560)
+    parser.add_argument("--height", type=int, default=1780)
     parser.add_argument("--dark", action="store_true")
     arguments = parser.parse_args()
     facesieve = [sys.executable, "-m", "facesieve"]
