@@ -36,7 +36,7 @@ def occlude(chip: U8, kind: Kind, surfaces: Surfaces, generator: np.random.Gener
     image = chip.astype(np.float32)
     if g.random() < 0.5:
         image *= 1 - _shadow(cover, g)[..., None]
-    alpha = cv2.GaussianBlur(cover, (0, 0), float(g.uniform(0.3, 0.9)))
+    alpha = np.clip(cv2.GaussianBlur(cover, (0, 0), float(g.uniform(0.3, 0.9))), 0, 1)
     if kind == "sunglasses":
         alpha *= float(g.uniform(0.8, 1.0))
     image = image * (1 - alpha[..., None]) + surface * alpha[..., None]

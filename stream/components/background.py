@@ -26,8 +26,8 @@ def background_uniformity(face: Face) -> float | None:
     mouth and outside an ellipse about the head with its hair, so long hair at the cheeks counts as
     background. Gradients are scaled to OFIQ's resolution.
     """
-    half = cv2.resize(face.picture, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-    luma = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(face.picture, cv2.COLOR_RGB2GRAY)
+    luma = cv2.resize(grey, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
     mask = _background(face, luma)
     if cv2.countNonZero(mask) < _LEAST_PX:
         return None
