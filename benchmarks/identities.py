@@ -270,7 +270,7 @@ def page(results: Record) -> str:
                 else "–"
             )
             lines.append(
-                f"| {row['people']:,} | {row['exact_ms']:.2f} ms | {row['matrix_mb']:.0f} MB "
+                f"| {row['people']:,} | {row['exact_ms']:.2f} ms | {row['matrix_mb']:.1f} MB "
                 f"| {row['store_open_s']:.2f} s | {graph} |"
             )
     return "\n".join(lines) + "\n"
