@@ -100,11 +100,12 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """How the threads of many live sources share networks. detectors: instances that work at the same time.
-    max_batch, max_wait_s: see BatchingScorer."""
+    max_batch, max_wait_s: see BatchingScorer. blur_others: see Pipeline."""
 
     detectors: int
     max_batch: int
     max_wait_s: float
+    blur_others: bool = False
 
 
 def build(config: Config, store: Store | None = None, *, sharing: Sharing | None = None) -> Built:
@@ -142,6 +143,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
             new_bound=new_bound,
             assessor=assessor,
             ahead=sharing is None,
+            blur_others=sharing is not None and sharing.blur_others,
         )
         models = tuple(dict.fromkeys(parts.models))
         return Built(pipeline, detector, scorer, models, stack.pop_all().close, linking, assessor)

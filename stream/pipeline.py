@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .align import align
+from .bystanders import WithoutOthers
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
 from .observed import Observed
@@ -64,6 +65,7 @@ class Pipeline:
     that those that could change no shot are not scored; with bounds that hold, the shots are the same as
     without. ahead: decode and detect in threads of their own, ahead of the rest, so that a film is done
     soonest; without, all is done in the caller's thread and no frame waits, as live sources want it.
+    blur_others: the other faces that the detector saw are made unrecognisable in every crop.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Pipeline:
         assessor: Assessor | None = None,
         new_bound: Callable[[], ScoreBound] | None = None,
         ahead: bool = True,
+        blur_others: bool = False,
     ) -> None:
         self._detector = detector
         self._new_tracker = new_tracker
@@ -92,6 +95,7 @@ class Pipeline:
         self._assessor = assessor
         self._new_bound = new_bound
         self._ahead = ahead
+        self._blur_others = blur_others
 
     def run(
         self,
@@ -194,7 +198,7 @@ class Pipeline:
         if boxes is not None:
             boxes.offer(frame, found, tracking)
         with timed(progress, "align"):
-            crops = self._crops(frame, found, tracking, selector)
+            crops = self._crops(look, tracking, selector)
         if bound is not None and crops:
             with timed(progress, "bound"):
                 most = bound.bounds(crops)
@@ -214,11 +218,10 @@ class Pipeline:
         progress.scored += len(crops)
         return tracking.ended
 
-    def _crops(
-        self, frame: Frame, found: Detections, tracking: Tracking, selector: Selector
-    ) -> Sequence[Crop]:
+    def _crops(self, look: _Look, tracking: Tracking, selector: Selector) -> Sequence[Crop]:
         """The chips of the tracked faces that pass the gate."""
         crops = []
+        frame, found = look.frame, look.found
         size = frame.picture.width, frame.picture.height
         refusals = self._gate(found, *size) if self._gate else [None] * len(found)
         for index, (track, refused) in enumerate(zip(tracking.ids.tolist(), refusals, strict=True)):
@@ -227,14 +230,22 @@ class Pipeline:
             if refused is not None:
                 selector.reject(track, frame.pts_s, refused)
                 continue
+            shown = _alone(look, index) if self._blur_others else frame
             made = align(
-                frame, found, index, track, margin=self._margin or 0.0, portrait=self._margin is not None
+                shown, found, index, track, margin=self._margin or 0.0, portrait=self._margin is not None
             )
             if isinstance(made, Rejection):
                 selector.reject(track, frame.pts_s, Refusal(made))
             elif selector.admit(made) is None:
                 crops.append(made)
         return crops
+
+
+def _alone(look: _Look, index: int) -> Frame:
+    """The frame, for cutting that face out of it: all others are unrecognisable."""
+    boxes = look.found.boxes
+    others = np.concatenate([np.delete(boxes, index, 0), look.ignored])
+    return dataclasses.replace(look.frame, picture=WithoutOthers(look.frame.picture, boxes[index], others))
 
 
 def _judged(
