@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -73,8 +73,9 @@ def turned(faces: Faces) -> NDArray[np.float64]:
 
 
 def thirds(material: Material) -> dict[str, dict[str, float]]:
-    """Per third pAUC@.3 of each scorer, judge foamliu; pairs within the third, its own threshold."""
+    """Per third pAUC@.3 of each scorer, judge foamliu: pairs within the third, threshold of the whole set."""
     faces = material.faces
+    every = verification(material.judges["foamliu"], faces.identities, faces.videos)
     if faces.heights_px is None:
         raise SystemExit("expected faces with boxes")
     results = {}
@@ -90,11 +91,15 @@ def thirds(material: Material) -> dict[str, dict[str, float]]:
             f"above {high:.3g}": values > high,
         }
         for label, mask in masks.items():
-            rows = np.flatnonzero(mask)
-            part = faces.take(rows)
-            pairs = verification(material.judges["foamliu"][rows], part.identities, part.videos)
+            both = mask[every.first] & mask[every.second]
+            pairs = replace(
+                every,
+                first=every.first[both],
+                second=every.second[both],
+                similarities=every.similarities[both],
+            )
             results[label] = {"FNMR": pairs.fnmr} | {
-                method: partial_auc(error_versus_discard(pairs, quality[rows]))
+                method: partial_auc(error_versus_discard(pairs, quality))
                 for method, quality in material.methods.items()
                 if method != "random"
             }
