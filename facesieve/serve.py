@@ -36,6 +36,7 @@ from .stream.serve.camera import CameraSettings
 from .stream.serve.delivery import Delivery, Receiver
 from .stream.serve.events import Message
 from .stream.serve.live import LiveOptions
+from .stream.serve.pairing import PairingSettings
 from .stream.serve.receivers.folder import EventFolder
 from .stream.serve.receivers.kafka import Kafka
 from .stream.serve.receivers.mqtt import Mqtt
@@ -154,10 +155,12 @@ def serve(config: ServeConfig, stop: threading.Event, *, path: Path | None = Non
 def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
     """What the service needs to know of a camera. Raises ConfigError, without its secrets."""
     where = f"camera {camera.name!r}"
+    password = _secret(camera.password, f"{where}: password")
     try:
-        address = camera_address(
-            camera.url, username=camera.username, password=_secret(camera.password, f"{where}: password")
-        )
+        address = camera_address(camera.url, username=camera.username, password=password)
+        sub = None
+        if camera.detect_url is not None:
+            sub = camera_address(camera.detect_url, username=camera.username, password=password)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     options = LiveOptions(
@@ -178,7 +181,16 @@ def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
         backoff_most_s=max(camera.backoff_first_s, camera.backoff_most_s),
     )
     areas = Areas(camera.zones, camera.masks)
-    return CameraPlan(camera.name, address, settings, camera.buffer, camera.buffer_frames, areas)
+    return CameraPlan(
+        camera.name,
+        address,
+        settings,
+        camera.buffer,
+        camera.buffer_frames,
+        areas=areas,
+        sub=sub,
+        pairing=PairingSettings(camera.pair_tolerance_ms / 1000, camera.pair_frames),
+    )
 
 
 def _sharing(config: ServeConfig) -> Sharing:
@@ -187,6 +199,7 @@ def _sharing(config: ServeConfig) -> Sharing:
         detectors=wanted.detectors or os.cpu_count() or 1,
         max_batch=wanted.max_batch,
         max_wait_s=wanted.max_wait_ms / 1000,
+        blur_others=wanted.blur_others,
     )
 
 

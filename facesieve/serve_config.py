@@ -66,7 +66,9 @@ class Secret(Table):
 
 
 class CameraTable(Table):
-    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, or a file.
+    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, or a file. detect_url:
+    its sub-stream, with the same credentials: faces are looked for there and cut out of url, from the frame
+    of the same moment, pair_tolerance_ms away at most; pair_frames of url are held for that.
 
     hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they are
     looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s, read_s:
@@ -79,6 +81,9 @@ class CameraTable(Table):
 
     name: Name
     url: str
+    detect_url: str | None = None
+    pair_tolerance_ms: float = Field(80, gt=0, le=1000)
+    pair_frames: int = Field(30, ge=2, le=256)
     username: str | None = None
     password: Secret | None = None
     transport: Literal["tcp", "udp"] = "tcp"
@@ -97,6 +102,14 @@ class CameraTable(Table):
     max_pixels: int = Field(8192 * 8192, ge=1)
     zones: tuple[Polygon, ...] = Field((), max_length=32)
     masks: tuple[Polygon, ...] = Field((), max_length=32)
+
+    @model_validator(mode="after")
+    def _live_pairs(self) -> CameraTable:
+        if self.detect_url is not None and self.buffer == "block":
+            raise ValueError(
+                "with detect_url expected buffer latest or drop_oldest: live streams do not wait"
+            )
+        return self
 
 
 class SinkTable(Table):
@@ -172,8 +185,8 @@ class ServeTable(Table):
     so long. recent_shots: kept in memory for the page. camera_networks: where cameras that come over the API
     may be; none by default. detectors: instances that work at the same time, 0 = one a core. max_batch,
     max_wait_ms: faces of several cameras are scored together, so many at most, after waiting so long at most.
-    chips: events carry the aligned faces too. spool_mb: of events that no sink took yet. stop_s: longest that
-    a clean end takes.
+    chips: events carry the aligned faces too. blur_others: in the picture of a face all other faces are made
+    unrecognisable. spool_mb: of events that no sink took yet. stop_s: longest that a clean end takes.
     """
 
     state: Path = Path("facesieve-state")
@@ -187,6 +200,7 @@ class ServeTable(Table):
     max_batch: int = Field(16, ge=1, le=1024)
     max_wait_ms: float = Field(10, ge=0, le=1000)
     chips: bool = False
+    blur_others: bool = False
     spool_mb: int = Field(1024, ge=1)
     stop_s: float = Field(10, gt=0, le=600)
 

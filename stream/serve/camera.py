@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -66,7 +67,8 @@ class CameraStatus:
     """What is known of a camera. since_s: Unix time of the last change of state. reason: of it, in words.
 
     sessions: unbroken stretches of frames begun so far. frames: decoded; undecodable: packets and frames that
-    were damaged. last_frame_s: Unix time of the newest frame.
+    were damaged. last_frame_s: Unix time of the newest frame. unmatched: frames of a sub-stream that had no
+    counterpart in the main stream.
     """
 
     camera: str
@@ -77,10 +79,36 @@ class CameraStatus:
     tries: int = 0
     frames: int = 0
     undecodable: int = 0
+    unmatched: int = 0
     last_frame_s: float | None = None
     width: int | None = None
     height: int | None = None
     codec: str | None = None
+
+
+class Reader(Protocol):
+    """Whoever puts the frames of a camera into its buffer, in threads of its own, until it is stopped.
+
+    given: frames put there. hz: frames a second that are given on; may be set at any time.
+    """
+
+    name: str
+    buffer: FrameBuffer
+    given: int
+
+    @property
+    def status(self) -> CameraStatus:
+        """As it is now."""
+
+    @property
+    def hz(self) -> float: ...
+    @hz.setter
+    def hz(self, hz: float) -> None: ...
+    def start(self) -> None:
+        """Begin; does nothing if it has begun."""
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Hang up and end the session. False if it takes longer than timeout_s."""
 
 
 class Camera:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .camera import Camera
+from .camera import Reader
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Governor:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
 
-    def hz(self, camera: Camera, wanted_hz: float) -> float | None:
+    def hz(self, camera: Reader, wanted_hz: float) -> float | None:
         """The cadence that the camera should have from now on; None leaves it. wanted_hz: 0 = every frame."""
         record = self._records.setdefault(camera.name, _Record())
         taken, dropped = camera.given, camera.buffer.dropped

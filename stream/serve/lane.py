@@ -39,13 +39,16 @@ Identify = Callable[[TrackResult, Narrator, Moment], tuple[TrackResult, list[Mes
 @dataclass(frozen=True, slots=True)
 class CameraPlan:
     """A camera to be served. policy, size: of the buffer between its reader and the pipeline. areas: where in
-    its picture faces are processed."""
+    its picture faces are processed. sub: its sub-stream, in which faces are looked for while crops come
+    from address."""
 
     name: str
     address: Address
     settings: CameraSettings = field(default_factory=CameraSettings)
     policy: Policy = "latest"
     size: int = 8
+    sub: Address | None = None
+    pairing: PairingSettings = field(default_factory=PairingSettings)
     areas: Areas = field(default_factory=Areas)
 
 
@@ -194,16 +197,30 @@ class Lane:
                 box, score = found.boxes[index].tolist(), float(found.scores[index])
                 self._tell(self._narrator.started(track, box, score, self._moment(frame)))
 
-    def _new_camera(self, sessions: int) -> Camera:
-        plan = self.plan
+    def _new_camera(self, sessions: int) -> Reader:
+        plan, parts, told = self.plan, self._parts, self.tell_state
+        buffer = FrameBuffer(plan.policy, plan.size)
+        if plan.sub is not None:
+            return PairedCamera(
+                plan.name,
+                plan.address,
+                plan.sub,
+                plan.settings,
+                plan.pairing,
+                buffer,
+                clock=parts.clock,
+                rng=parts.rng,
+                on_state=told,
+                sessions=sessions,
+            )
         return Camera(
             plan.name,
             plan.address,
             plan.settings,
-            FrameBuffer(plan.policy, plan.size),
-            clock=self._parts.clock,
-            rng=self._parts.rng,
-            on_state=self.tell_state,
+            buffer,
+            clock=parts.clock,
+            rng=parts.rng,
+            on_state=told,
             sessions=sessions,
         )
 
