@@ -21,7 +21,7 @@ class CameraControl:
 
     def __init__(self, service: Service, config: ServeConfig, path: Path) -> None:
         self._service, self._config, self._path = service, config, path
-        self._plans = {camera.name: camera_plan(camera, config) for camera in config.camera}
+        self._known = {camera.name: _facts(camera, config) for camera in config.camera}
         self._lock = threading.Lock()
 
     def add(self, camera: NewCamera) -> None:
@@ -43,23 +43,24 @@ class CameraControl:
         """Serve it no longer, until the configuration is read again."""
         with self._lock:
             self._service.remove(camera)
-            self._plans.pop(camera, None)
+            self._known.pop(camera, None)
 
     def reload(self) -> Reloaded:
         """Read the configuration again. Raises ConfigError, and then everything is as it was."""
         with self._lock:
             config = read_serve_config(self._path)
             wanted = {camera.name: camera_plan(camera, config) for camera in config.camera}
+            known = {camera.name: _facts(camera, config) for camera in config.camera}
             served = self._service.cameras()
-            removed = sorted((self._plans.keys() - wanted.keys()) & served.keys())
-            changed = sorted(n for n in wanted if n in served and self._plans.get(n) != wanted[n])
+            removed = sorted((self._known.keys() - wanted.keys()) & served.keys())
+            changed = sorted(n for n in wanted if n in served and self._known.get(n) != known[n])
             added = sorted(wanted.keys() - served.keys())
             for name in removed + changed:
                 self._service.remove(name)
             for name in added + changed:
                 self._service.add(wanted[name])
             restart = _restart_needed(self._config, config)
-            self._plans = wanted
+            self._known = known
             self._config = self._config.model_copy(update={"camera": config.camera})
             return Reloaded(
                 unchanged=sorted(wanted.keys() - {*added, *changed}),
@@ -68,6 +69,12 @@ class CameraControl:
                 removed=removed,
                 restart_needed=restart,
             )
+
+
+def _facts(camera: CameraTable, config: ServeConfig) -> tuple[object, ...]:
+    """All by which a camera counts as unchanged: its table, and what its secrets and defaults are now."""
+    plan = camera_plan(camera, config)
+    return camera, plan.address, plan.settings
 
 
 def _restart_needed(before: ServeConfig, after: ServeConfig) -> list[str]:

@@ -18,7 +18,7 @@ from .live import TrackKey
 from .models import Erased, Match, Person, PersonDetail, PersonShot, PersonTrack
 
 Result = TypeVar("Result")
-_PICTURE = re.compile(r"[A-Za-z0-9._/-]{1,200}\.(?:jpg|png)")
+_PICTURE = re.compile(r"[A-Za-z0-9._/-]{1,200}\.(?:jpg|png)(?:\.enc)?")
 
 
 class InStore(Protocol):
@@ -29,10 +29,15 @@ class InStore(Protocol):
 
 class People:
     """in_store: see InStore. sweep: removes pictures that belong to nobody any more, in the store's thread;
-    how many went."""
+    how many went. read: the content of a picture's file, which may be sealed."""
 
-    def __init__(self, in_store: InStore, sweep: Callable[[IdentityStore], int]) -> None:
-        self._in_store, self._sweep = in_store, sweep
+    def __init__(
+        self,
+        in_store: InStore,
+        sweep: Callable[[IdentityStore], int],
+        read: Callable[[Path], bytes] = Path.read_bytes,
+    ) -> None:
+        self._in_store, self._sweep, self._read = in_store, sweep, read
 
     def page(self, offset: int, limit: int) -> tuple[int, list[Person]]:
         """How many there are, and some of them, last seen first."""
@@ -75,10 +80,10 @@ class People:
         if path is None:
             return None
         try:
-            data = path.read_bytes()
+            data = self._read(path)
         except OSError:  # its person has gone meanwhile
             return None
-        return data, "image/png" if path.suffix == ".png" else "image/jpeg"
+        return data, "image/png" if ".png" in path.suffixes else "image/jpeg"
 
     def nearest(self, vector: F32, limit: int) -> list[Match]:
         """People by the similarity of their mean to a (d,) embedding of unit length, nearest first."""

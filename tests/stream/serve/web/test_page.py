@@ -1,0 +1,151 @@
+"""The page in Debian's chromium, over a running service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from web_stack import SECRETS, WebStack, camera_toml
+
+pytestmark = pytest.mark.browser
+SWITCHES = (
+    "--no-sandbox",  # needed as root, as in a container; the page is our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def absent(what: str) -> None:
+    if os.environ.get("FACESIEVE_REQUIRE_ALL"):
+        pytest.fail(f"{what} is missing and FACESIEVE_REQUIRE_ALL is set")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        absent("Debian's chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """visit(stack, width=…) opens its page. Afterwards no error is in the console, no request left."""
+    contexts, troubles = [], []
+
+    def opened(stack: WebStack, width: int = 1280, scheme: str = "light"):
+        size = {"width": width, "height": 800}
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "console",
+            lambda told: (
+                troubles.append(told.text) if told.type == "error" and "401" not in told.text else None
+            ),
+        )
+        page.on(
+            "request",
+            lambda asked: None if asked.url.startswith(stack.url) else troubles.append(asked.url),
+        )
+        page.goto(stack.url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def until(page, expression: str) -> None:
+    """Wait until it is true in the page. (Playwright's own way evaluates strings, which the page forbids.)"""
+    deadline = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(50)
+
+
+def log_in(page, scope: str = "admin") -> None:
+    page.get_by_label("Token").fill(SECRETS[scope])
+    page.get_by_role("button", name="Log in").click()
+    page.locator("main").wait_for()
+
+
+def test_cameras_shots_and_people_from_login_to_deletion(start, visit, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), people=True)
+    page = visit(stack)
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("the token is not valid").wait_for()
+    log_in(page)
+    card = page.locator("[data-camera=gate]")
+    card.get_by_text("live", exact=True).wait_for()
+    until(page, "document.querySelector('[data-camera=gate] img').naturalWidth === 320")
+    page.locator("#strip li img").first.wait_for()
+    until(page, "document.querySelector('#strip img').naturalWidth > 0")
+    shown = page.locator("#strip li").count()
+    stack.until(lambda: len(stack.feed.shots()) > shown)
+    until(page, f"document.querySelectorAll('#strip li').length > {shown}")
+
+    card.get_by_role("button", name="Watch gate").click()
+    until(page, "document.querySelector('#detail img').naturalWidth === 320")
+    page.get_by_role("button", name="Close").click()
+    card.get_by_role("button", name="Pause").click()
+    card.get_by_text("stopped").wait_for()
+
+    page.get_by_role("button", name="Person 1").click()
+    page.locator(".timeline circle").nth(1).wait_for()
+    page.on("dialog", lambda asked: asked.accept())
+    page.get_by_role("button", name="Delete this person").click()
+    page.get_by_text("2 tracks and 2 pictures deleted").wait_for()
+    assert page.get_by_role("button", name="Person 1").count() == 0
+
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Token").wait_for()
+    assert page.locator("main").is_hidden()
+
+
+def test_a_reader_on_a_phone_sees_and_cannot_change(start, visit, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), people=True)
+    page = visit(stack, width=390, scheme="dark")
+    log_in(page, "read")
+    card = page.locator("[data-camera=gate]")
+    card.get_by_text("live", exact=True).wait_for()
+    assert not card.get_by_role("button", name="Pause").is_visible()
+    assert not page.get_by_role("button", name="Reload configuration").is_visible()
+    page.get_by_role("button", name="Person 1").click()
+    page.locator(".timeline").wait_for()
+    assert not page.get_by_role("button", name="Delete this person").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    small = page.evaluate(
+        "[...document.querySelectorAll('button')].filter(b => b.offsetHeight && b.offsetHeight < 30).length"
+    )
+    assert small == 0, "buttons that a thumb can hit"
+    assert page.evaluate("getComputedStyle(document.body).color") != "rgb(28, 28, 26)", "dark mode"
+
+
+def test_without_tokens_this_machine_needs_no_login(start, visit, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), tokens=False)
+    page = visit(stack)
+    page.locator("main").wait_for()
+    page.locator("#link.on").wait_for()
+    assert page.locator("#people").is_hidden(), "nobody is kept here"
+    assert page.get_by_role("button", name="Log out").is_hidden()

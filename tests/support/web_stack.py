@@ -1,0 +1,219 @@
+"""The page and the API over a service, on a port of its own: films as cameras, a scripted face in them."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from facesieve.serve import camera_plan
+from facesieve.serve_config import read_serve_config
+from facesieve.serve_control import CameraControl
+from facesieve.stream.errors import NoFrames
+from facesieve.stream.identity.database import SqliteDatabase
+from facesieve.stream.identity.edits import settle
+from facesieve.stream.identity.rows import ShotRow, TrackRow
+from facesieve.stream.identity.sql import SqlStore
+from facesieve.stream.pipeline import Pipeline
+from facesieve.stream.policy import SelectionPolicy
+from facesieve.stream.selection import TopKSelector
+from facesieve.stream.serve.delivery import Delivery
+from facesieve.stream.serve.events import Message
+from facesieve.stream.serve.service import Service
+from facesieve.stream.serve.shared import BatchingScorer, SharedDetector
+from facesieve.stream.serve.spool import Spool
+from facesieve.stream.serve.web.app import bare_app, make_app
+from facesieve.stream.serve.web.audit import Audit
+from facesieve.stream.serve.web.auth import Allowance, Sessions, Token, Tokens
+from facesieve.stream.serve.web.live import LiveFeed
+from facesieve.stream.serve.web.parts import Limits, Web
+from facesieve.stream.serve.web.people import People
+from facesieve.stream.serve.web.server import HttpServer
+from facesieve.stream.serve.web.trends import Trends
+from facesieve.stream.sinks.encode import png
+from facesieve.stream.testing import ScriptedScorer
+from facesieve.stream.types import F32, Detections, Frame, Quality
+from facesieve.trackers.bytetrack import ByteTrack
+
+SECRETS = {"read": "read-0123456789abcdef", "admin": "admin-0123456789abcdef"}
+DIMENSION = 8
+
+
+class Wall:
+    def now_s(self) -> float:
+        return time.time()
+
+
+class OneFace:
+    """A face that stands still for a second and a half, then is gone for one, and so on."""
+
+    name = "one face"
+
+    def detect(self, frame: Frame) -> Detections:
+        if frame.pts_s % 2.5 > 1.5:
+            return Detections.empty()
+        points = np.array([[[120, 90], [160, 90], [140, 110], [125, 130], [155, 130]]], np.float32)
+        return Detections(np.array([[100, 60, 180, 150]], np.float32), np.array([0.9], np.float32), points)
+
+    def close(self) -> None: ...
+
+
+class ByFirstByte:
+    """Whose face it is stands in the picture's third byte."""
+
+    def find(self, data: bytes) -> F32 | None:
+        if not data.startswith(b"\xff\xd8"):
+            raise NoFrames("the picture: not an image that FFmpeg can read")
+        return unit(data[2]) if len(data) > 2 and data[2] < DIMENSION else None
+
+
+def unit(axis: int) -> F32:
+    return np.eye(DIMENSION, dtype=np.float32)[axis]
+
+
+class WebStack:
+    """Started with its cameras; close ends all of it. config: TOML of [serve] and [[camera]] tables."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        *,
+        tokens: bool = True,
+        people: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        self.folder, self.path = folder, folder / "cameras.toml"
+        self.path.write_text(config)
+        settings = read_serve_config(self.path)
+        self._stack = ExitStack()
+        stack, clock = self._stack, Wall()
+        self.spool = stack.enter_context(Spool(folder / "spool.db", []))
+        delivery = stack.enter_context(Delivery(self.spool, {}, rng=random.Random(0)))
+        self.feed, self.trends = LiveFeed(), Trends()
+        policy = SelectionPolicy(min_hits=1, min_face_px=20, emit="realtime", silent_s=0.0)
+        scorer = BatchingScorer(ScriptedScorer(lambda crop: Quality(float(crop.chip.mean()) / 255, "mean")))
+        stack.callback(scorer.close)
+        pipeline = Pipeline(
+            detector=SharedDetector([OneFace()]),
+            new_tracker=lambda: ByteTrack(lost_s=0.5),
+            scorer=scorer,
+            new_selector=lambda source, stills: TopKSelector(policy, source=source, stills=stills),
+            hz=0.0,
+            ahead=False,
+        )
+        self.service = stack.enter_context(
+            Service(pipeline, self._emit, clock=clock, boot="b00t", rng=random.Random(0))
+        )
+        for camera in settings.camera:
+            self.service.add(camera_plan(camera, settings))
+        self.store = self._people() if people else None
+        self.audit_path = folder / "audit.jsonl"
+        audit = Audit(self.audit_path, clock.now_s)
+        stack.callback(audit.close)
+        known = [Token.of(f"{scope}er", scope, secret) for scope, secret in SECRETS.items()]  # type: ignore[arg-type]
+        now_s = time.monotonic
+        self.web = Web(
+            service=self.service,
+            spool=self.spool,
+            delivery=delivery,
+            feed=self.feed,
+            trends=self.trends,
+            control=CameraControl(self.service, settings, self.path),
+            people=People(self.in_store, self.sweep) if people else None,
+            finder=ByFirstByte() if people else None,
+            tokens=Tokens(known if tokens else []),
+            sessions=Sessions(3600, now_s),
+            audit=audit,
+            limits=limits or Limits(*(Allowance(1000, 1000, now_s) for _ in range(3))),
+            engine={"engine": "none", "precision": "fp32"},
+            stopping=threading.Event(),
+            version="0",
+        )
+        self.routes = bare_app(self.web).routes
+        server = stack.enter_context(HttpServer(make_app(self.web), "127.0.0.1", 0))
+        stack.callback(self.feed.close)
+        stack.callback(self.web.stopping.set)
+        self.url = f"http://127.0.0.1:{server.port}"
+
+    def client(self, scope: str | None = None, **options: Any) -> httpx.Client:
+        headers = {} if scope is None else {"Authorization": f"Bearer {SECRETS[scope]}"}
+        made = httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+        self._stack.callback(made.close)
+        return made
+
+    def audit(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+
+    def until(self, done: Callable[[], Any], within_s: float = 30) -> Any:
+        deadline = time.monotonic() + within_s
+        while not (found := done()):
+            assert time.monotonic() < deadline, self.service.cameras()
+            time.sleep(0.05)
+        return found
+
+    def in_store(self, work: Callable[[SqlStore], Any]) -> Any:
+        return self._worker.submit(work, self._store).result()
+
+    def sweep(self, store: SqlStore) -> int:
+        kept = {Path(t.out, t.folder, s.chip) for t in store.tracks() for s in store.shots(t.row)}
+        gone = [path for path in (self.folder / "people").rglob("*.png") if path not in kept]
+        for path in gone:
+            path.unlink()
+        return len(gone)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _emit(self, message: Message) -> None:
+        self.feed.publish(message)
+        self.trends.message(message, time.time())
+
+    def _people(self) -> SqlStore:
+        """Two people: one with two tracks, one with one, each with a picture."""
+        self._worker = ThreadPoolExecutor(1)
+        self._stack.callback(self._worker.shutdown)
+        self._store = self._worker.submit(lambda: SqlStore(SqliteDatabase(None))).result()
+        self._stack.callback(lambda: self._worker.submit(self._store.close).result())
+
+        def fill(store: SqlStore) -> None:
+            store.bind("scripted", DIMENSION)
+            with store.transaction():
+                source, generation = store.source("live:b00t/gate/1", "gate")
+                folder = "people/gate/b00t-1"
+                store.add_results(str(self.folder), folder)
+                for track, axis in ((1, 0), (2, 0), (3, 1)):
+                    chip = f"shots/{track}/1.png"
+                    path = self.folder / folder / chip
+                    path.parent.mkdir(parents=True)
+                    path.write_bytes(png(np.full((112, 112, 3), 40 * track, np.uint8)))
+                    identity = axis + 1
+                    if track != 2:
+                        assert store.new_identity() == identity
+                        store.put_identity(identity, linkable=True, total=np.zeros(0))
+                    shot = ShotRow(0, 1, 1.0, 0.5, 0.5, chip, None, unit(axis))
+                    row = TrackRow(
+                        0, source, "gate", generation, track, identity, 10.0 * track, 10.0 * track + 1,
+                        5, 0.5, unit(axis), str(self.folder), folder, 1000.0 + track,
+                    )  # fmt: skip
+                    store.put_track(replace(row), [shot])
+                for identity in (1, 2):
+                    settle(store, identity)
+
+        self._worker.submit(fill, self._store).result()
+        return self._store
+
+
+def camera_toml(name: str, film: Path, **settings: Any) -> str:
+    rest = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    return f'[[camera]]\nname = "{name}"\nurl = {json.dumps(str(film))}\nloop = true\n{rest}'
