@@ -47,11 +47,11 @@ def detectors(shared: Path) -> Iterator[tuple[str, Detector]]:
     yield "BlazeFace and mesh", BlazeFace(full, FaceMesh(points), min_score=0.3)
 
 
-def boxes_of(folder: Path) -> F32:
-    """(n, 4) x0 y0 x1 y1 of faces.csv, px of the crop."""
-    with (folder / "faces.csv").open(newline="", encoding="utf-8") as file:
-        rows = [[float(row[key]) for key in "xywh"] for row in csv.DictReader(file)]
-    table = np.array(rows, np.float32)
+def boxes_of(faces: Faces) -> F32:
+    """(n, 4) x0 y0 x1 y1 of these faces in faces.csv, px of the crop."""
+    with (faces.root / "faces.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["file"]: [float(row[key]) for key in "xywh"] for row in csv.DictReader(file)}
+    table = np.array([rows[name] for name in faces.files], np.float32)
     table[:, 2:] += table[:, :2]
     return table
 
@@ -76,7 +76,7 @@ def compare(
 
     chips: by the table's landmarks; judge: (n, d) embeddings of those.
     """
-    boxes, eyes = boxes_of(faces.root), faces.eye_distances_px()
+    boxes, eyes = boxes_of(faces), faces.eye_distances_px()
     points = {}
     for name, detector in detectors(shared):
         points[name] = landmarks_by(detector, faces, boxes)

@@ -73,11 +73,13 @@ def main() -> None:
         "faces": len(chips),
         "cpu_s_per_face": spent,
     }
+    path = arguments.out / "faceqan.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
     if arguments.check:
         some = np.random.default_rng(0).choice(len(chips), arguments.check, replace=False)
         whole = faceqan(chips[some], COPIES, STEPS, precise=True, batch=2)
         record |= {"checked": arguments.check, "spearman": float(spearmanr(scores[some], whole).statistic)}
-    (arguments.out / "faceqan.json").write_text(json.dumps(record, indent=1) + "\n")
+        path.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 
