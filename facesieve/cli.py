@@ -316,6 +316,8 @@ app.command("match")(results_cli.match)
 app.command("export")(results_cli.export)
 app.command("serve")(serve_cli.serve)
 app.command("schema")(serve_cli.schema)
+app.command("key")(serve_cli.key)
+app.command("unseal")(serve_cli.unseal)
 
 # The offline commands: each imports its tools (torch, onnx, matplotlib) when it is called, not before.
 app.command("label")(fiqa.label)

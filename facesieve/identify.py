@@ -26,6 +26,7 @@ from .stream.identity.store import IdentityStore
 from .stream.identity.templates import of_one_face, track_template
 from .stream.identity.thresholds import LinkThresholds
 from .stream.ports import Closing, Embedder
+from .stream.sealing import Sealer
 from .stream.sinks.records import shot_files
 from .stream.types import F32, BestShot, TrackResult
 
@@ -148,15 +149,16 @@ def retention(config: IdentityConfig) -> Retention:
     )
 
 
-def open_store(place: str | None) -> IdentityStore:
-    """place: a file, a postgresql:// URL without a password, or None for memory."""
+def open_store(place: str | None, sealer: Sealer | None = None) -> IdentityStore:
+    """place: a file, a postgresql:// URL without a password, or None for memory. sealer: of the embeddings,
+    None leaves them open."""
     if place is not None:
         check_store(place)
     if place is not None and place.startswith(POSTGRES):
         from .stream.identity.postgres import PostgresDatabase
 
-        return SqlStore(PostgresDatabase(place))
-    return SqlStore(SqliteDatabase(None if place is None else Path(place)))
+        return SqlStore(PostgresDatabase(place), sealer)
+    return SqlStore(SqliteDatabase(None if place is None else Path(place)), sealer)
 
 
 def actor(command: str) -> str:

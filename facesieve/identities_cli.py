@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -219,10 +220,11 @@ def _exported(people: IdentityStore, form: str, *, embeddings: bool) -> Iterator
 @contextmanager
 def _opened(place: str) -> Iterator[IdentityStore]:
     from .identify import POSTGRES, open_store
+    from .stream.sealing import from_environment
 
     if not place.startswith(POSTGRES) and not Path(place).is_file():
         raise SourceMissing(f"no store at {place!r}")
-    with closing(open_store(place)) as store:
+    with closing(open_store(place, from_environment(os.environ))) as store:
         yield store
 
 

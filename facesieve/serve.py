@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from .serve_people import LivePeople
 from .serve_web import Watch, page
 from .stream.errors import ConfigError
 from .stream.ports import Clock
+from .stream.sealing import Encrypting, Plain, Sealer
 from .stream.serve.address import camera_address
 from .stream.serve.areas import Areas
 from .stream.serve.camera import CameraSettings
@@ -91,9 +92,11 @@ def serving(
     with ExitStack() as stack:
         stack.enter_context(_one_thread_each())
         make_folder(config.serve.state)
-        receivers = {table.name: _receiver(table, clock) for table in config.sink}
+        seal = sealer(config.serve.encryption_keys)
+        receivers = {table.name: _receiver(table, clock, seal) for table in config.sink}
+        most = config.serve.spool_mb << 20
         spool = stack.enter_context(
-            Spool(config.serve.state / "spool.db", list(receivers), max_bytes=config.serve.spool_mb << 20)
+            Spool(config.serve.state / "spool.db", list(receivers), max_bytes=most, sealer=seal)
         )
         found = spool.recover(boot, clock.now_s())
         if found:
@@ -115,7 +118,7 @@ def serving(
         people = None
         if built.linking is not None:
             people = stack.enter_context(
-                LivePeople(config.identity, built.linking, config.serve.state, clock)
+                LivePeople(config.identity, built.linking, config.serve.state, clock, seal)
             )
         service = stack.enter_context(
             Service(
@@ -161,6 +164,8 @@ def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
         sub = None
         if camera.detect_url is not None:
             sub = camera_address(camera.detect_url, username=camera.username, password=password)
+            if "folder" in (address.transport, sub.transport):
+                raise ConfigError("expected two streams with detect_url, got a folder")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     options = LiveOptions(
@@ -179,13 +184,14 @@ def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
         frozen_s=camera.frozen_s,
         backoff_first_s=camera.backoff_first_s,
         backoff_most_s=max(camera.backoff_first_s, camera.backoff_most_s),
+        settle_s=camera.settle_s,
     )
     areas = Areas(camera.zones, camera.masks)
     return CameraPlan(
         camera.name,
         address,
         settings,
-        camera.buffer,
+        "block" if address.transport == "folder" else camera.buffer,
         camera.buffer_frames,
         areas=areas,
         sub=sub,
@@ -203,7 +209,14 @@ def _sharing(config: ServeConfig) -> Sharing:
     )
 
 
-def _receiver(table: AnySink, clock: Clock) -> Receiver:
+def sealer(keys: Sequence[Secret]) -> Sealer:
+    """What seals pictures and embeddings: the first key seals, all open. Raises ConfigError."""
+    if not keys:
+        return Plain()
+    return Encrypting([key.read(f"serve.encryption_keys[{i}]") for i, key in enumerate(keys)])
+
+
+def _receiver(table: AnySink, clock: Clock, seal: Sealer) -> Receiver:
     where = f"sink {table.name!r}"
     match table:
         case WebhookTable():
@@ -237,7 +250,7 @@ def _receiver(table: AnySink, clock: Clock) -> Receiver:
                 images=table.images,
             )
         case FolderTable():
-            return EventFolder(table.path)
+            return EventFolder(table.path, sealer=seal, keep_days=table.keep_days, now_s=clock.now_s)
 
 
 def _secret(secret: Secret | None, what: str) -> str | None:

@@ -53,6 +53,35 @@ def schema() -> None:
     typer.echo(json.dumps(event_schema(), indent=2))
 
 
+def key() -> None:
+    """Print a new key for serve.encryption_keys. Keep it apart from what it encrypts, and keep a copy."""
+    from .stream.sealing import new_key
+
+    typer.echo(new_key())
+
+
+def unseal(
+    files: Annotated[list[Path], typer.Argument(help="Pictures that end in .enc.")],
+    out: Annotated[Path, typer.Option(help="The folder for what was in them.")],
+) -> None:
+    """Decrypt pictures with the keys in FACESIEVE_ENCRYPTION_KEYS (separated by spaces)."""
+    from .stream.errors import ConfigError, SourceUnreadable
+    from .stream.sealing import SUFFIX, from_environment, read_sealed
+    from .stream.sinks.files import make_folder, write_whole
+
+    seal = from_environment(os.environ)
+    make_folder(out)
+    for path in files:
+        if path.suffix != SUFFIX:
+            raise ConfigError(f"{path}: expected a name that ends in {SUFFIX}")
+        try:
+            write_whole(out / path.stem, read_sealed(path, seal))
+        except OSError as error:
+            raise SourceUnreadable(f"{path}: cannot be read: {error.strerror}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
 class _JsonLines(logging.Formatter):
     """One JSON object a line."""
 

@@ -66,8 +66,9 @@ class Secret(Table):
 
 
 class CameraTable(Table):
-    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, or a file. detect_url:
-    its sub-stream, with the same credentials: faces are looked for there and cut out of url, from the frame
+    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, a file, or a
+    folder: each video that is put there and has not changed for settle_s is processed once, in full, and
+    moved to done/ or failed/ in it (buffer is block then). detect_url: its sub-stream, with the same credentials: faces are looked for there and cut out of url, from the frame
     of the same moment, pair_tolerance_ms away at most; pair_frames of url are held for that.
 
     hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they are
@@ -99,6 +100,7 @@ class CameraTable(Table):
     backoff_most_s: float = Field(60, gt=0, le=86400)
     realtime: bool = True
     loop: bool = False
+    settle_s: float = Field(5, gt=0, le=3600)
     max_pixels: int = Field(8192 * 8192, ge=1)
     zones: tuple[Polygon, ...] = Field((), max_length=32)
     masks: tuple[Polygon, ...] = Field((), max_length=32)
@@ -162,10 +164,11 @@ class KafkaTable(SinkTable):
 
 
 class FolderTable(SinkTable):
-    """A JSON line an event, pictures beside."""
+    """A JSON line an event, pictures beside. keep_days: whole days by UTC, today is one; None keeps all."""
 
     kind: Literal["folder"] = "folder"
     path: Path
+    keep_days: int | None = Field(None, ge=1)
 
 
 AnySink = Annotated[WebhookTable | MqttTable | KafkaTable | FolderTable, Field(discriminator="kind")]
@@ -186,7 +189,9 @@ class ServeTable(Table):
     may be; none by default. detectors: instances that work at the same time, 0 = one a core. max_batch,
     max_wait_ms: faces of several cameras are scored together, so many at most, after waiting so long at most.
     chips: events carry the aligned faces too. blur_others: in the picture of a face all other faces are made
-    unrecognisable. spool_mb: of events that no sink took yet. stop_s: longest that a clean end takes.
+    unrecognisable. encryption_keys: pictures and embeddings are encrypted on disk with the first key, and
+    read with any of them (`facesieve key` makes one); without any they lie open. spool_mb: of events that no
+    sink took yet. stop_s: longest that a clean end takes.
     """
 
     state: Path = Path("facesieve-state")
@@ -201,6 +206,7 @@ class ServeTable(Table):
     max_wait_ms: float = Field(10, ge=0, le=1000)
     chips: bool = False
     blur_others: bool = False
+    encryption_keys: tuple[Secret, ...] = ()
     spool_mb: int = Field(1024, ge=1)
     stop_s: float = Field(10, gt=0, le=600)
 

@@ -20,6 +20,7 @@ from .stream.identity.retention import retain
 from .stream.identity.store import IdentityStore
 from .stream.identity.templates import of_one_face, track_template
 from .stream.ports import Clock, Closing
+from .stream.sealing import Plain, Sealer, read_sealed
 from .stream.serve.events import Message, Moment, Narrator, Origin
 from .stream.sinks.encode import jpeg, png
 from .stream.sinks.files import FOLDER_MODE, naming, write_whole
@@ -34,16 +35,25 @@ class LivePeople(Closing):
     """Links tracks of all cameras in one thread of its own, for a store is a matter of one thread.
 
     state: the service's folder; pictures of the people lie below it in `people/`, and go when their person
-    does. Retention is looked after every hour.
+    does. Retention is looked after every hour. sealer: of pictures, whose names then end in .enc, and of
+    embeddings.
     """
 
-    def __init__(self, config: IdentityConfig, linking: Linking, state: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: IdentityConfig,
+        linking: Linking,
+        state: Path,
+        clock: Clock,
+        sealer: Sealer | None = None,
+    ) -> None:
+        self._sealer: Sealer = Plain() if sealer is None else sealer
         self._config, self._linking, self._state, self._clock = config, linking, state.resolve(), clock
         self._visits: dict[str, tuple[Origin, Visit]] = {}
         self._linker: Linker | None = None
         self._closing = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="people")
-        self._store: IdentityStore = self._worker.submit(open_store, self.place).result()
+        self._store: IdentityStore = self._worker.submit(open_store, self.place, sealer).result()
         self._keeper = threading.Thread(target=self._keep, name="people-retention", daemon=True)
         self._keeper.start()
 
@@ -61,6 +71,10 @@ class LivePeople(Closing):
     def in_store(self, work: Callable[[IdentityStore], Result]) -> Result:
         """Do something with the store, in its thread; what work raises is raised here."""
         return self._worker.submit(work, self._store).result()
+
+    def read(self, path: Path) -> bytes:
+        """A picture of a person, opened if it is sealed. Raises OSError, ConfigError without its key."""
+        return read_sealed(path, self._sealer)
 
     def sweep(self, store: IdentityStore) -> int:
         """Remove pictures that belong to nobody (any more); how many. In the store's thread."""
@@ -97,11 +111,16 @@ class LivePeople(Closing):
         summary = result.summary
         rows = [shot_row(s, summary.window, vector) for s, vector in zip(shots, vectors, strict=True)]
         folder = self._state / visit.folder
+        seal, suffix = self._sealer.seal, self._sealer.suffix
+        rows = [
+            replace(row, chip=row.chip + suffix, portrait=row.portrait and row.portrait + suffix)
+            for row in rows
+        ]
         for shot, row in zip(shots, rows, strict=True):
             (folder / row.chip).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-            write_whole(folder / row.chip, png(shot.crop.chip))
+            write_whole(folder / row.chip, seal(png(shot.crop.chip)))
             if row.portrait is not None and shot.crop.portrait is not None:
-                write_whole(folder / row.portrait, jpeg(shot.crop.portrait, 90))
+                write_whole(folder / row.portrait, seal(jpeg(shot.crop.portrait, 90)))
         seen = Appearance(
             track=summary.track,
             first_pts_s=summary.first_pts_s,

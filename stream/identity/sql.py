@@ -10,21 +10,31 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..ports import Closing
+from ..sealing import Plain, Sealer
 from .database import Database, Row
 from .rows import F64, Changes, IdentityRow, Revision, ShotRow, TrackRow
 from .schema import migrate, settings
+from .sealed import unlocked
 from .sql_rows import IDENTITIES, TRACKS, as_bytes, identity_of, marks, shot_of, track_of
 
 
 class SqlStore(Closing):
-    """See IdentityStore. Makes the tables where there are none and brings older ones up to VERSION."""
+    """See IdentityStore. Makes the tables where there are none and brings older ones up to VERSION.
 
-    def __init__(self, database: Database) -> None:
-        """Raises ConfigError for a store that a later facesieve wrote, or a database of something else."""
+    sealer: of vectors; those of a store that was plain, or sealed with an older key, are sealed anew, which
+    no other process may look on at.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer | None = None) -> None:
+        """Raises ConfigError for a store that a later facesieve wrote, a database of something else, or a
+        wrong or missing key."""
         self._database = database
         try:
             with database.transaction():
                 self.name = migrate(database)
+                self._database, lay_open = unlocked(database, Plain() if sealer is None else sealer)
+            if lay_open:
+                database.scrub()
         except BaseException:
             database.close()
             raise

@@ -10,13 +10,14 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import OutputFull, OutputUnwritable
+from ..errors import ConfigError, OutputFull, OutputUnwritable
 from ..ports import Closing
+from ..sealing import Plain, Sealer, must_reseal, proof
 from .events import Message, Shot, TrackEnded, TrackStarted, crashed, parse_event
 
 _LOG = logging.getLogger("facesieve.serve")
@@ -38,6 +39,7 @@ CREATE TABLE track_image (
     PRIMARY KEY (key, name)
 );
 """
+_SEAL = "CREATE TABLE IF NOT EXISTS seal (proof BLOB NOT NULL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,21 @@ class Spool(Closing):
     end no track go first. Raises OutputUnwritable when the file cannot be used.
 
     While the disk takes nothing, messages are held in memory, at most 1,024, ends of tracks before others.
+
+    sealer: of the pictures on disk; those that are there already are sealed anew when it has changed.
+    ConfigError for a file that was sealed with a key that it has not.
     """
 
-    def __init__(self, path: Path, sinks: Sequence[str], *, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sinks: Sequence[str],
+        *,
+        max_bytes: int = 1 << 30,
+        sealer: Sealer | None = None,
+    ) -> None:
         self._path, self._sinks, self._max_bytes = path, tuple(sinks), max_bytes
+        self._sealer: Sealer = Plain() if sealer is None else sealer
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
         self._held: deque[tuple[Message, float]] = deque()
@@ -81,6 +94,10 @@ class Spool(Closing):
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             path.chmod(0o600)  # faces are personal data
             self._prepare()
+            self._unlock()
+        except ConfigError:
+            self._db.close()
+            raise
         except (sqlite3.Error, OSError) as error:
             raise OutputUnwritable(f"{str(path)!r} cannot be used as a spool: {error}") from error
 
@@ -172,6 +189,25 @@ class Spool(Closing):
         for sink in self._sinks:
             db.execute("INSERT OR IGNORE INTO sink VALUES (?, ?)", (sink, newest))
 
+    def _unlock(self) -> None:
+        """See that the keys are right, and seal with the newest what lies here."""
+        self._db.execute(_SEAL)
+        found = self._db.execute("SELECT proof FROM seal").fetchone()
+        kept = None if found is None else bytes(found[0])
+        if not must_reseal(self._sealer, kept, f"the spool {str(self._path)!r}"):
+            return
+        with self._writing() as db:
+            for table in ("image", "track_image"):
+                rows = db.execute(f"SELECT rowid FROM {table}").fetchall()  # noqa: S608
+                for (row,) in rows:
+                    (data,) = db.execute(f"SELECT jpeg FROM {table} WHERE rowid = ?", (row,)).fetchone()  # noqa: S608
+                    sealed = self._sealer.seal(data if kept is None else self._sealer.open(data))
+                    db.execute(f"UPDATE {table} SET jpeg = ? WHERE rowid = ?", (sealed, row))  # noqa: S608
+            db.execute("DELETE FROM seal")
+            db.execute("INSERT INTO seal VALUES (?)", (proof(self._sealer),))
+        self._db.execute("VACUUM")  # what lay open until now leaves the disk
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction. Raises OutputFull when the disk takes nothing."""
@@ -193,20 +229,23 @@ class Spool(Closing):
 
     def _insert(self, message: Message, now_s: float) -> bool:
         event, body = message.event, message.event.model_dump_json()
-        size = len(body) + sum(map(len, message.images.values()))
+        images = {name: self._sealer.seal(jpeg) for name, jpeg in message.images.items()}
+        size = len(body) + sum(map(len, images.values()))
         with self._writing() as db:
             made = db.execute(
                 "INSERT OR IGNORE INTO event (id, final, body, bytes, put_s) VALUES (?, ?, ?, ?, ?)",
                 (event.id, message.is_final, body, size, now_s),
             )
             if made.rowcount:
-                rows = [(made.lastrowid, name, jpeg) for name, jpeg in message.images.items()]
+                rows = [(made.lastrowid, name, jpeg) for name, jpeg in images.items()]
                 db.executemany("INSERT INTO image VALUES (?, ?, ?)", rows)
-            self._note_track(db, message, body)
+            self._note_track(db, message, body, images)
             self._make_room(db)
         return bool(made.rowcount)
 
-    def _note_track(self, db: sqlite3.Connection, message: Message, body: str) -> None:
+    def _note_track(
+        self, db: sqlite3.Connection, message: Message, body: str, images: Mapping[str, bytes]
+    ) -> None:
         """Remember the newest of each live track, for the day when its end does not come."""
         event = message.event
         if not isinstance(event, TrackStarted | Shot | TrackEnded):
@@ -217,7 +256,7 @@ class Spool(Closing):
         db.execute("DELETE FROM track WHERE key = ?", (key,))
         if not isinstance(event, TrackEnded):
             db.execute("INSERT INTO track VALUES (?, ?, ?)", (key, event.origin.boot, body))
-            rows = [(key, name, jpeg) for name, jpeg in message.images.items()]
+            rows = [(key, name, jpeg) for name, jpeg in images.items()]
             db.executemany("INSERT INTO track_image VALUES (?, ?, ?)", rows)
 
     def _make_room(self, db: sqlite3.Connection) -> None:
@@ -244,7 +283,7 @@ class Spool(Closing):
 
     def _images(self, table: str, column: str, key: str | int) -> dict[str, bytes]:
         query = f"SELECT name, jpeg FROM {table} WHERE {column} = ?"  # noqa: S608  both are ours
-        return dict(self._db.execute(query, (key,)).fetchall())
+        return {name: self._sealer.open(jpeg) for name, jpeg in self._db.execute(query, (key,))}
 
     def _hold(self, message: Message, now_s: float) -> None:
         self._held.append((message, now_s))

@@ -1,0 +1,92 @@
+"""People of live cameras at rest: with a key neither their pictures nor their embeddings lie open."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facesieve.config import IdentityConfig
+from facesieve.identify import Linking, open_store
+from facesieve.serve_people import LivePeople
+from facesieve.stream.errors import ConfigError
+from facesieve.stream.identity.thresholds import LinkThresholds
+from facesieve.stream.sealing import Encrypting, Sealer, new_key
+from facesieve.stream.serve.events import Moment, Narrator
+from facesieve.stream.serve.web.people import People
+from facesieve.stream.types import BestShot, Crop, Quality, TrackEnd, TrackResult, TrackSummary
+
+KEY = new_key()
+AT = Moment(pts_s=1.0, wall_s=1000.0, monotonic_s=1.0)
+LINKING = Linking(None, "scripted@00000000", LinkThresholds(0.6, 0.5, 0.0))
+EMBEDDING = np.full(64, 0.125, np.float32)
+
+
+class Noon:
+    def now_s(self) -> float:
+        return 1000.0
+
+
+def seen(track: int) -> TrackResult:
+    rgb = np.random.default_rng(track).integers(0, 256, (112, 112, 3)).astype(np.uint8)
+    points = np.array([[38, 51], [73, 51], [56, 71], [41, 92], [70, 92]], np.float32)
+    box = np.array([0, 0, 112, 112], np.float32)
+    crop = Crop(track, 0, 1.0, 1000.0, rgb, rgb, (0, 0), box, points, 0.9, 35.0, 0.0)
+    shot = BestShot("gate", crop, Quality(0.9, "scripted", 0.9, embedding=EMBEDDING), 1, "best")
+    return TrackResult(
+        TrackSummary("gate", track, None, 10.0 * track, 10.0 * track + 1, 5, 5, 1, {}, TrackEnd.LOST), (shot,)
+    )
+
+
+def people(state: Path, sealer: Sealer | None) -> LivePeople:
+    return LivePeople(IdentityConfig(enabled=True), LINKING, state, Noon(), sealer)
+
+
+def identify(live: LivePeople, track: int) -> int:
+    result, _ = live.identify(seen(track), Narrator("gate", "b1", 1), AT)
+    assert result.summary.identity is not None
+    return result.summary.identity
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+@pytest.mark.parametrize("sealer", [None, Encrypting([KEY])])
+def test_pictures_are_shown_and_lie_open_only_without_a_key(tmp_path: Path, sealer: Sealer | None) -> None:
+    with closing(people(tmp_path, sealer)) as live:
+        who = identify(live, 1)
+        assert identify(live, 2) == who, "the same person, linked by what the store holds"
+        shown = People(live.in_store, live.sweep, live.read)
+        row = live.in_store(lambda store: store.tracks(identity=who)[0].row)
+        picture = shown.picture(who, row, 0, 1)
+        assert picture is not None
+        assert picture[1] == "image/jpeg"
+        assert cv2.imdecode(np.frombuffer(picture[0], np.uint8), cv2.IMREAD_COLOR).shape == (112, 112, 3)
+        assert live.in_store(live.sweep) == 0, "no picture of a person is taken for nobody's"
+        data = on_disk(tmp_path)
+    for trace in (b"\xff\xd8\xff\xe0", b"\x89PNG", EMBEDDING.tobytes()[:32]):
+        assert (trace in data) == (sealer is None)
+    assert len(list((tmp_path / "people").rglob("*.enc"))) == (0 if sealer is None else 4)
+
+
+def test_deleted_people_take_their_sealed_pictures_along(tmp_path: Path) -> None:
+    with closing(people(tmp_path, Encrypting([KEY]))) as live:
+        who = identify(live, 1)
+        found = People(live.in_store, live.sweep, live.read).delete(who, 1000.0, "test")
+        assert found is not None
+        assert found[0].pictures == 2
+        assert not [path for path in (tmp_path / "people").rglob("*") if path.is_file()]
+
+
+def test_a_wrong_or_missing_key_is_one_clear_error_at_the_start(tmp_path: Path) -> None:
+    with closing(people(tmp_path, Encrypting([KEY]))) as live:
+        identify(live, 1)
+    for wrong in (None, Encrypting([new_key()])):
+        with pytest.raises(ConfigError, match=r"identities\.db.*encrypted"):
+            people(tmp_path, wrong)
+    with closing(open_store(str(tmp_path / "identities.db"), Encrypting([KEY]))) as store:
+        np.testing.assert_allclose(store.tracks()[0].template, EMBEDDING, atol=1e-6)
