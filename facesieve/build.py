@@ -68,6 +68,7 @@ from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
 
 SHIPPED_STUDENT = "facesieve-t"
+OWN_LICENCE = "Apache-2.0"
 CONTINUING_SCORE = 0.3
 """Detections below the configured score, down to here, can continue a track but not begin one."""
 
@@ -288,7 +289,7 @@ class _Parts:
         facts = BoundFacts.beside(path, self._hashes[path])
         if facts is None:
             return None
-        self.models.append(ModelFacts(facts.weights.stem, "bound", facts.sha256, None))
+        self.models.append(ModelFacts(facts.weights.stem, "bound", facts.sha256, OWN_LICENCE))
         estimator = ScoreEstimator(self._engine(facts.weights, None))
         self._stack.callback(estimator.close)
         return functools.partial(TrackBound, estimator, facts.margin)

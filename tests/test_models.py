@@ -114,6 +114,7 @@ def test_a_file_of_ones_own_stands_in_for_a_model(cache: Path, shared: Path) -> 
     assert [(m.name, m.licence) for m in built.models] == [
         (yunet.name, None),
         (SHIPPED_STUDENT, "Apache-2.0"),
+        (f"{SHIPPED_STUDENT}-bound", "Apache-2.0"),
     ]
 
 

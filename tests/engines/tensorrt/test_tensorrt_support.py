@@ -55,9 +55,12 @@ def test_shipped_graphs_in_lower_precision(precision: str) -> None:
     """As the build makes them; noise calibrates well enough where only operators and types are read."""
     from facesieve.engines.build import graph, half, int8
 
-    samples = [{"chips": np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)}]
+    rng = np.random.default_rng(0)
     for path in SHIPPED:
         model = graph.read(path)
+        image = model.graph.input[0]
+        shape = [dim.dim_value or 2 for dim in image.type.tensor_type.shape.dim]
+        samples = [{image.name: rng.integers(0, 256, shape, dtype=np.uint8)}]
         made = half.to_half(model) if precision == "fp16" else int8.to_int8(model, samples)
         assert taken(made.SerializeToString(), None, path.name) == ()
 
