@@ -66,10 +66,11 @@ class Secret(Table):
 
 
 class CameraTable(Table):
-    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, a file, or a
-    folder: each video that is put there and has not changed for settle_s is processed once, in full, and
-    moved to done/ or failed/ in it (buffer is block then). detect_url: its sub-stream, with the same credentials: faces are looked for there and cut out of url, from the frame
-    of the same moment, pair_tolerance_ms away at most; pair_frames of url are held for that.
+    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, a file, or a folder:
+    each video that is put there and has not changed for settle_s is processed once, in full, and moved to
+    done/ or failed/ in it (buffer is block then). detect_url: the camera's sub-stream, with the same
+    credentials: faces are looked for there and cut out of url, from the frame of the same moment,
+    pair_tolerance_ms away at most; pair_frames of url are held for that.
 
     hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they are
     looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s, read_s:

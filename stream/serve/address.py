@@ -7,13 +7,14 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ..decode.names import printable
 from ..errors import ConfigError
 
-Transport = Literal["rtsp", "http", "rtmp", "v4l2", "file"]
+Transport = Literal["rtsp", "http", "rtmp", "v4l2", "file", "folder"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _SCHEMES: dict[str, Transport] = {
@@ -35,7 +36,8 @@ class Address:
     """Where a camera is.
 
     transport: how it is reached. url: what FFmpeg opens, with credentials, so never to be shown; a path for
-    v4l2 and file. shown: the same without credentials, query and fragment. host: None for v4l2 and file.
+    v4l2, file and folder. shown: the same without credentials, query and fragment. host: None where it is a
+    path.
     """
 
     transport: Transport
@@ -53,14 +55,15 @@ class Address:
 
 
 def camera_address(url: str, *, username: str | None = None, password: str | None = None) -> Address:
-    """The address in a configuration: a URL, `/dev/videoN`, or the path of a file.
+    """The address in a configuration: a URL, `/dev/videoN`, the path of a file, or that of a folder (one that
+    is there, or a path that ends in a slash).
 
     Credentials stand in the URL or beside it; those beside it win. Raises ConfigError, which shows no secret.
     """
     if _DEVICE.fullmatch(url):
         return Address("v4l2", url, url, None, None)
     if "://" not in url:
-        return Address("file", url, printable(url), None, None)
+        return _local("file", url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -103,6 +106,8 @@ def camera_address(url: str, *, username: str | None = None, password: str | Non
 def _local(transport: Transport, path: str) -> Address:
     if transport == "v4l2" and not _DEVICE.fullmatch(path):
         raise ConfigError(f"expected v4l2:///dev/videoN, got the path {printable(path)!r}")
+    if path.endswith("/") or (path and Path(path).is_dir()):
+        return Address("folder", path, printable(path), None, None)
     return Address(transport, path, printable(path), None, None)
 
 

@@ -35,7 +35,7 @@ class FrameBuffer:
 
     policy: `latest` holds the newest frame only; `drop_oldest` the newest `size`; `block` makes the reader
     wait until there is room. The end of a session is never left out. on_item: called after each put, from
-    the reader's thread.
+    the reader's thread. processed: the newest frame that its taker is done with.
     """
 
     def __init__(self, policy: Policy, size: int = 8, *, on_item: Callable[[], None] = lambda: None) -> None:
@@ -47,7 +47,9 @@ class FrameBuffer:
         self._changed = threading.Condition()
         self._frames = 0
         self._closed = False
+        self._settled: tuple[int, str] = (0, "")
         self.dropped = 0
+        self.processed: Arrived | None = None
 
     def __len__(self) -> int:
         """Frames held, at most `size`."""
@@ -99,6 +101,18 @@ class FrameBuffer:
                 self._frames -= 1
                 self._changed.notify_all()
             return item
+
+    def settle(self, session: int, failure: str) -> None:
+        """The taker is done with all frames of a session. failure: of it, "" if all went well."""
+        with self._changed:
+            self._settled = (session, failure)
+            self._changed.notify_all()
+
+    def settled(self, session: int, timeout_s: float) -> str | None:
+        """What settle was told of the session; None if that does not come within timeout_s."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._settled[0] >= session, timeout_s)
+            return self._settled[1] if self._settled[0] >= session else None
 
     def close(self) -> None:
         """Take no more frames and let go of those who wait."""

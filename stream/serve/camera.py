@@ -49,7 +49,8 @@ class CameraSettings:
     still, for so long it counts as stalled and is connected anew. frozen_s: the same for a picture in which
     nothing changes at all; None never. jump_s: its clock jumped when its times and ours disagree by more
     over one frame; its tracks end, the connection stays. backoff_first_s, backoff_most_s: waits between
-    tries. good_s: a connection that lasted so long starts the waits anew.
+    tries. good_s: a connection that lasted so long starts the waits anew. settle_s: a file in a folder has
+    been unchanged for so long before it counts as finished.
     """
 
     options: LiveOptions = field(default_factory=LiveOptions)
@@ -60,6 +61,7 @@ class CameraSettings:
     backoff_first_s: float = 1.0
     backoff_most_s: float = 60.0
     good_s: float = 30.0
+    settle_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from ..progress import Progress
 from ..types import UNCONFIRMED, Detections, Frame, ShotRevision, TrackEnd, Tracking, TrackResult
 from .address import Address
 from .areas import Areas
-from .buffer import Arrived, FrameBuffer, Policy
+from .buffer import Arrived, FrameBuffer, Policy, SessionEnded
 from .camera import Camera, CameraSettings, CameraStatus, Reader, State
+from .drop import DropFolder
 from .events import Message, Moment, Narrator, camera_state
 from .paired import PairedCamera
 from .pairing import PairingSettings
@@ -115,6 +116,8 @@ class Lane:
         self._stopping = threading.Event()
         self._dropped_before = 0
         self._newest_track = UNCONFIRMED
+        self._failure = ""  # of the present session
+        self._over: SessionEnded | None = None
         self.camera = self._new_camera(sessions)
         self._thread = threading.Thread(target=self._run, name=f"lane-{plan.name}", daemon=True)
 
@@ -213,7 +216,8 @@ class Lane:
                 on_state=told,
                 sessions=sessions,
             )
-        return Camera(
+        make = DropFolder if plan.address.transport == "folder" else Camera
+        return make(
             plan.name,
             plan.address,
             plan.settings,
@@ -228,11 +232,15 @@ class Lane:
         while not self._stopping.is_set():
             buffer = self.camera.buffer
             item = buffer.take(_POLL_S)
+            if isinstance(item, SessionEnded):
+                self._settle(buffer, item)
+                continue
             if not isinstance(item, Arrived):
                 if buffer.is_closed:  # paused
                     self._stopping.wait(_POLL_S)
                 continue
             self._newest_track = UNCONFIRMED
+            self._over = None
             self._narrator = Narrator(self.plan.name, self._parts.boot, item.session, chips=self._parts.chips)
             self._last = item.frame
             try:
@@ -241,9 +249,21 @@ class Lane:
                 self._failed("camera %s: %s", self.plan.name, error)
             except Exception:  # noqa: BLE001  the other cameras go on, and so does this one
                 self._failed("camera %s: a session failed\n%s", self.plan.name, traceback.format_exc())
+            if self._over is not None:
+                self._settle(buffer, self._over)
+
+    def ends(self, ended: SessionEnded) -> None:
+        """The session has no more frames; the pipeline has still to end its tracks."""
+        self._over = ended
+
+    def _settle(self, buffer: FrameBuffer, ended: SessionEnded) -> None:
+        """All is done for a session."""
+        buffer.settle(ended.session, self._failure)
+        self._failure = ""
 
     def _failed(self, text: str, *args: object) -> None:
         self.errors += 1
+        self._failure = "processing it failed, see the log"
         _LOG.error(text, *args)
         self._stopping.wait(_RETRY_S)
 
@@ -322,6 +342,7 @@ class _Session:
             frame = arrived.frame
             yield replace(frame, picture=self._lane.plan.areas.hide(frame.picture))
             self._lane.done(arrived)
+            self._buffer.processed = arrived
             arrived = self._next()
 
     def close(self) -> None:
@@ -334,6 +355,7 @@ class _Session:
             if isinstance(item, Arrived):
                 return item
             if item is not None and item.session >= self._first.session:
+                self._lane.ends(item)
                 return None
             if item is None and self._buffer.is_closed:
                 return None

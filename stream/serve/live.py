@@ -30,6 +30,7 @@ _PROTOCOLS: dict[Transport, str] = {
     "rtmp": "rtmp,rtmps,tcp,tls,crypto",
     "v4l2": "file",
     "file": "file",
+    "folder": "none",
 }
 _FORMATS: dict[Transport, str] = {
     "rtsp": "rtsp,rtp,sdp",
@@ -37,6 +38,7 @@ _FORMATS: dict[Transport, str] = {
     "rtmp": "flv,live_flv",
     "v4l2": "video4linux2,v4l2",
     "file": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,h264,hevc,mjpeg,mpjpeg",
+    "folder": "none",
 }
 _PROBE_S = 1.0
 _SILENT = "connected, and then nothing came"

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -89,3 +90,18 @@ def _rtp_payloads(stream: bytes, most: int = 1200) -> list[tuple[bytes, bool]]:
             flags = (0x80 if i == 0 else 0) | (0x40 if i == len(parts) - 1 else 0)
             made.append(bytes([kind & 0xE0 | 28, flags | kind & 0x1F]) + part)
     return [(payload, i == len(made) - 1) for i, payload in enumerate(made)]
+
+
+def numbered_film(
+    path: Path, *, width: int = 320, height: int = 240, fps: int = 10, frames: int = 40
+) -> Path:
+    """A film whose frames show 0, 1, 2 and so on, a key frame every ten."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+        for number in range(frames):
+            picture = numbered(number % 256, width, height)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(stream.encode(None))
+    return path

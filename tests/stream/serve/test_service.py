@@ -233,3 +233,32 @@ def test_overload_lowers_the_cadence_and_it_comes_back(serve, moving: Path) -> N
     slow.takes_s = 0.0
     running.until(lambda: not running.service.cameras()["gate"].degraded, within_s=60)
     assert running.service.cameras()["gate"].hz == 8.0
+
+
+def test_a_folder_of_films_is_served_to_the_last_track(serve, moving: Path, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (drop / name).write_bytes(moving.read_bytes())
+    running = serve()
+    settings = CameraSettings(hz=8.0, settle_s=0.3)
+    running.service.add(CameraPlan("drop", camera_address(f"{drop}/"), settings, "block"))
+    running.until(lambda: (drop / "done" / "b.mp4").exists())
+    starts, ends = starts_and_ends(running)
+    assert starts == ends
+    assert {session for _, session, _ in starts} == {1, 2}
+    assert len(starts) == 4, "a face at the beginning and one at the end of each"
+    report = running.service.cameras()["drop"]
+    assert (report.processed, report.dropped) == (2 * 32, 0)
+
+
+def test_a_film_that_the_pipeline_fails_on_is_put_aside(serve, moving: Path, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    (drop / "a.mp4").write_bytes(moving.read_bytes())
+    running = serve()
+    running.detector.fails.add("drop")
+    settings = CameraSettings(hz=1.0, settle_s=0.3)
+    running.service.add(CameraPlan("drop", camera_address(f"{drop}/"), settings, "block"))
+    running.until(lambda: (drop / "failed" / "a.mp4").exists())
+    running.until(lambda: "processing it failed" in running.service.cameras()["drop"].status.reason)
