@@ -20,7 +20,7 @@ from .stream.identity.retention import retain
 from .stream.identity.store import IdentityStore
 from .stream.identity.templates import of_one_face, track_template
 from .stream.ports import Clock, Closing
-from .stream.sealing import Plain, Sealer, read_sealed
+from .stream.sealing import Plain, Sealer, read_sealed, reseal_files
 from .stream.serve.events import Message, Moment, Narrator, Origin
 from .stream.sinks.encode import jpeg, png
 from .stream.sinks.files import FOLDER_MODE, naming, write_whole
@@ -54,6 +54,7 @@ class LivePeople(Closing):
         self._closing = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="people")
         self._store: IdentityStore = self._worker.submit(open_store, self.place, sealer).result()
+        self._worker.submit(self._reseal)  # in the store's thread: nobody is deleted meanwhile
         self._keeper = threading.Thread(target=self._keep, name="people-retention", daemon=True)
         self._keeper.start()
 
@@ -160,6 +161,13 @@ class LivePeople(Closing):
             )
             self._visits[origin.camera] = known = origin, visit
         return self._linker, known[1]
+
+    def _reseal(self) -> None:
+        try:
+            if resealed := reseal_files(self._state / "people", self._sealer):
+                _LOG.info("%d pictures of people are encrypted with the new key now", resealed)
+        except Exception:  # noqa: BLE001  the older key still opens them
+            _LOG.exception("pictures of people could not be encrypted with the new key")
 
     def _keep(self) -> None:
         limits = retention(self._config)

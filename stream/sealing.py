@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from .errors import ConfigError, EngineUnavailable
+from .sinks.files import naming, write_whole
+
+_LOG = logging.getLogger("facesieve.serve")
 
 SUFFIX = ".enc"
 """Of a file whose content is sealed."""
@@ -21,6 +25,10 @@ class Sealer(Protocol):
     def suffix(self) -> str:
         """Of the names of sealed files; "" where nothing is sealed."""
 
+    @property
+    def rotates(self) -> bool:
+        """Whether it still opens with older keys than it seals with."""
+
     def seal(self, data: bytes) -> bytes: ...
     def open(self, data: bytes) -> bytes:
         """What was sealed. Raises ConfigError when none of the keys fits."""
@@ -33,6 +41,7 @@ class Plain:
     """Seals nothing."""
 
     suffix = ""
+    rotates = False
 
     def seal(self, data: bytes) -> bytes:
         """The same."""
@@ -72,6 +81,7 @@ class Encrypting:
                 "an encryption key is not 32 bytes in URL-safe base64: make one with `facesieve key`"
             ) from error
         self._first, self._all, self._wrong = made[0], MultiFernet(made), InvalidToken
+        self.rotates = len(made) > 1
 
     def seal(self, data: bytes) -> bytes:
         """See Sealer."""
@@ -141,3 +151,23 @@ def read_sealed(path: Path, sealer: Sealer) -> bytes:
     if not sealer.suffix:
         raise ConfigError(f"{path} is encrypted: expected its key in serve.encryption_keys, or in {KEYS}")
     return sealer.open(data)
+
+
+def reseal_files(folder: Path, sealer: Sealer) -> int:
+    """Seal the sealed files below a folder with the newest key; how many were not. Files that no key opens
+    stay as they are. Raises OutputError."""
+    resealed = 0
+    for path in sorted(folder.rglob(f"*{SUFFIX}")) if sealer.rotates else ():
+        if path.is_symlink() or not path.is_file():
+            continue
+        with naming(path):
+            data = path.read_bytes()
+        if sealer.is_newest(data):
+            continue
+        try:
+            write_whole(path, sealer.seal(sealer.open(data)))
+        except ConfigError as error:
+            _LOG.error("%s: %s", path, error)
+            continue
+        resealed += 1
+    return resealed

@@ -90,3 +90,17 @@ def test_a_wrong_or_missing_key_is_one_clear_error_at_the_start(tmp_path: Path) 
             people(tmp_path, wrong)
     with closing(open_store(str(tmp_path / "identities.db"), Encrypting([KEY]))) as store:
         np.testing.assert_allclose(store.tracks()[0].template, EMBEDDING, atol=1e-6)
+
+
+def test_once_started_with_a_new_key_in_front_the_old_one_may_go(tmp_path: Path) -> None:
+    new = new_key()
+    with closing(people(tmp_path, Encrypting([KEY]))) as live:
+        who = identify(live, 1)
+    with closing(people(tmp_path, Encrypting([new, KEY]))) as live:
+        live.in_store(lambda store: store.tracks())  # after what was to be sealed anew
+    with closing(people(tmp_path, Encrypting([new]))) as live:
+        shown = People(live.in_store, live.sweep, live.read)
+        row = live.in_store(lambda store: store.tracks(identity=who)[0].row)
+        picture = shown.picture(who, row, 0, 1)
+        assert picture is not None
+        assert picture[0][:2] == b"\xff\xd8"
