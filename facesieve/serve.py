@@ -176,6 +176,9 @@ def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
         verify_tls=camera.verify_tls,
         realtime=camera.realtime,
         loop=camera.loop,
+        device_size=camera.device_size,
+        device_fps=camera.device_fps,
+        device_format=camera.device_format,
     )
     settings = CameraSettings(
         options=options,

@@ -70,7 +70,8 @@ class CameraTable(Table):
     each video that is put there and has not changed for settle_s is processed once, in full, and moved to
     done/ or failed/ in it (buffer is block then). detect_url: the camera's sub-stream, with the same
     credentials: faces are looked for there and cut out of url, from the frame of the same moment,
-    pair_tolerance_ms away at most; pair_frames of url are held for that.
+    pair_tolerance_ms away at most; pair_frames of url are held for that. device_size, device_fps,
+    device_format: what /dev/videoN is asked for; None is its own choice.
 
     hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they are
     looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s, read_s:
@@ -102,9 +103,19 @@ class CameraTable(Table):
     realtime: bool = True
     loop: bool = False
     settle_s: float = Field(5, gt=0, le=3600)
+    device_size: Annotated[str, Field(pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$")] | None = None
+    device_fps: float | None = Field(None, gt=0, le=1000)
+    device_format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")] | None = None
     max_pixels: int = Field(8192 * 8192, ge=1)
     zones: tuple[Polygon, ...] = Field((), max_length=32)
     masks: tuple[Polygon, ...] = Field((), max_length=32)
+
+    @model_validator(mode="after")
+    def _device_only(self) -> CameraTable:
+        asked = (self.device_size, self.device_fps, self.device_format)
+        if any(wish is not None for wish in asked) and not self.url.startswith(("/dev/video", "v4l2:")):
+            raise ValueError("device_size, device_fps and device_format are for url = /dev/videoN")
+        return self
 
     @model_validator(mode="after")
     def _live_pairs(self) -> CameraTable:

@@ -58,7 +58,8 @@ class LiveOptions:
 
     connect_s: to open it and learn what it carries. read_s: silence that ends it. rtsp_transport: of the
     media. max_pixels: larger frames end it. verify_tls: refuse certificates that do not check out.
-    realtime: a file is given out at its own pace; loop: and over again.
+    realtime: a file is given out at its own pace; loop: and over again. device_size (WIDTHxHEIGHT),
+    device_fps, device_format (mjpeg, yuyv422 …): what a USB camera is asked for; None is its own choice.
     """
 
     connect_s: float = 10.0
@@ -68,6 +69,9 @@ class LiveOptions:
     verify_tls: bool = True
     realtime: bool = True
     loop: bool = False
+    device_size: str | None = None
+    device_fps: float | None = None
+    device_format: str | None = None
 
 
 class LiveStream(Closing):
@@ -191,6 +195,13 @@ class LiveStream(Closing):
             authorities = ssl.get_default_verify_paths().cafile
             if options.verify_tls and authorities:
                 made["ca_file"] = authorities
+        if transport == "v4l2":
+            wanted = {
+                "video_size": options.device_size,
+                "framerate": None if options.device_fps is None else f"{options.device_fps:g}",
+                "input_format": options.device_format,
+            }
+            made |= {name: value for name, value in wanted.items() if value is not None}
         if transport != "file":
             made["fflags"] = "nobuffer+discardcorrupt"
         return made
