@@ -144,6 +144,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
             new_bound=new_bound,
             assessor=assessor,
             ahead=sharing is None,
+            enrols=None if assessor is None else read_profile("enrolment").failures,
             blur_others=sharing is not None and sharing.blur_others,
         )
         models = tuple(dict.fromkeys(parts.models))

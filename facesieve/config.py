@@ -194,7 +194,8 @@ class SelectionConfig(Table):
     whatever the scorer. max_occlusion: covered share of the face. profile: requirements that a face must meet
     (docs/components.md): surveillance, enrolment, portrait-iso or a file. min_score: of the scorer in use.
     min_quality, enrol_min_quality, quick_threshold: calibrated; a shot that reaches enrol_min_quality is
-    marked. min_hits: detections a track needs. min_gap_ms: least time between two kept shots. max_track_ms:
+    marked, where components are measured only if it meets the profile enrolment, too. min_hits: detections a
+    track needs. min_gap_ms: least time between two kept shots. max_track_ms:
     a track that goes on for longer is cut into windows with shots of their own; None = never. skip_hopeless:
     don't score faces that most likely would not become shots (the shipped student only; not on TensorRT, nor
     when output.keep_candidates wants all scores).

@@ -16,6 +16,7 @@ from .bystanders import WithoutOthers
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
 from .observed import Observed
+from .policy import Fit
 from .ports import (
     Assessor,
     BoxSink,
@@ -65,6 +66,7 @@ class Pipeline:
     that those that could change no shot are not scored; with bounds that hold, the shots are the same as
     without. ahead: decode and detect in threads of their own, ahead of the rest, so that a film is done
     soonest; without, all is done in the caller's thread and no frame waits, as live sources want it.
+    enrols: see Telling.
     blur_others: the other faces that the detector saw are made unrecognisable in every crop.
     """
 
@@ -82,6 +84,7 @@ class Pipeline:
         assessor: Assessor | None = None,
         new_bound: Callable[[], ScoreBound] | None = None,
         ahead: bool = True,
+        enrols: Fit | None = None,
         blur_others: bool = False,
     ) -> None:
         self._detector = detector
@@ -95,6 +98,7 @@ class Pipeline:
         self._assessor = assessor
         self._new_bound = new_bound
         self._ahead = ahead
+        self._enrols = enrols
         self._blur_others = blur_others
 
     def run(
@@ -118,7 +122,7 @@ class Pipeline:
         attend: which detections count at all; None for all.
         """
         progress = progress if progress is not None else Progress()
-        tell = Telling(progress, self._assessor, on_revision)
+        tell = Telling(progress, self._assessor, on_revision, self._enrols)
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
         tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
         if candidates is not None:

@@ -119,6 +119,21 @@ def test_components_of_kept_shots_are_measured_once_in_a_batch() -> None:
             assert shot.quality.components["at"] == shot.crop.pts_s
 
 
+def test_a_shot_is_marked_fit_to_enrol_only_if_its_components_allow_it() -> None:
+    policy = SelectionPolicy(enrol_min_quality=0.0)
+
+    def fails(components: Mapping[str, float]) -> tuple[str, ...]:
+        return ("at",) if components["at"] > 1.0 else ()
+
+    for judged in (policy, SelectionPolicy(enrol_min_quality=0.0, max_occlusion=0.5)):
+        results, _ = run(TWO, judged, assessor=Clear(), enrols=fails)
+        shots = [shot for result in results for shot in result.shots]
+        assert {shot.enrol for shot in shots} == {True, False}
+        assert all(shot.enrol == (shot.crop.pts_s <= 1.0) for shot in shots)
+    unmeasured, _ = run(TWO, policy)
+    assert all(shot.enrol for result in unmeasured for shot in result.shots)
+
+
 def test_components_that_decide_are_measured_of_few_and_once() -> None:
     assessor = Clear()
     policy = SelectionPolicy(top_k=1, max_occlusion=0.5)
