@@ -23,8 +23,8 @@ class WithoutOthers:
 
     own: (4,) box of that face; others: (m, 4) boxes of the other faces, both in px of the picture. In
     region() each other box, with MARGIN around it, is averaged in cells of a quarter of its longer side and
-    then blurred; what is left of it cannot be turned back. The ellipse in the own box is never touched, so
-    where two faces touch, the own one wins.
+    blurred between them; what is left of it cannot be turned back. The ellipse in the own box is never
+    touched, so where two faces touch, the own one wins.
     """
 
     __slots__ = ("_others", "_own", "_picture")
@@ -77,9 +77,9 @@ class WithoutOthers:
 
 
 def _coarse(patch: U8, cell: int) -> U8:
-    """The patch averaged in cells of that many px, then blurred over half a cell."""
+    """The patch averaged in cells of that many px; between their middles it is interpolated, so that no edges
+    of cells disturb what looks at the own face."""
     height, width = patch.shape[:2]
     few = max(1, round(width / cell)), max(1, round(height / cell))
     small = cv2.resize(patch, few, interpolation=cv2.INTER_AREA)
-    blocks = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(cv2.GaussianBlur(blocks, (0, 0), max(cell / 2, 0.5)), np.uint8)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
