@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 VIDEO ?=
 OUT ?= demo
 
-.PHONY: demo test test-mediapipe lint types bench drill soak clean
+.PHONY: demo test test-mediapipe lint types bench figures drill soak clean
 
 $(BIN)/facesieve: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,8 +44,18 @@ lint: $(VENV)/dev-installed
 types: $(VENV)/dev-installed
 	$(BIN)/mypy -p facesieve
 
+# Schemathesis against the API of a running service; it brings much with it, so it is not of the dev extra.
+fuzz-api: $(VENV)/dev-installed
+	$(BIN)/python -m pip install --quiet 'schemathesis>=4.30'
+	$(BIN)/python tests/fuzz_api.py
+
 bench: $(VENV)/dev-installed
 	$(BIN)/python benchmarks/throughput.py
+
+# The figures of selection and identity, one after the other (about 20 minutes); tables in benchmarks/results.
+figures: $(VENV)/dev-installed
+	for part in selection cascade components identities recognition fiqa_tables; do \
+		$(BIN)/python benchmarks/$$part.py || exit 1; done
 
 # Cameras and receivers that fail on purpose (half an hour), and half an hour at load; figures in benchmarks/results.
 drill: $(VENV)/dev-installed
