@@ -121,7 +121,7 @@ def allow_host(address: Address, networks: Sequence[Network]) -> str:
         raise ConfigError(f"{address.shown}: devices and files may be named in the configuration only")
     try:
         answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name that DNS could hold
         raise ConfigError(f"{address.shown}: its host cannot be resolved ({error})") from error
     places = sorted({str(answer[4][0]) for answer in answers})
     for place in places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -22,6 +23,7 @@ from .parts import Web
 from .problems import Problem, Refused, answers
 
 API = "/api/v1"
+_ANYBODY: dict[str, Any] = {"security": []}
 _PAGES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
@@ -84,6 +86,12 @@ def bare_app(web: Web) -> FastAPI:
     for path, (name, kind) in _PAGES.items():
         _add_page(app, path, name, kind)
     app.openapi = _described(app)  # type: ignore[method-assign]
+
+    async def not_that_way(request: Request, _error: Exception) -> JSONResponse:
+        allowed = ", ".join(_methods(app, request.url.path))
+        return problems.problem(request, 405, f"expected {allowed}", headers={"Allow": allowed})
+
+    app.add_exception_handler(405, not_that_way)
     return app
 
 
@@ -91,7 +99,12 @@ _session = APIRouter(tags=["session"])
 _health = APIRouter(tags=["service"])
 
 
-@_session.post("/session", status_code=204, responses=answers(400, 401, 403, 413, 422, 429))
+@_session.post(
+    "/session",
+    status_code=204,
+    responses=answers(400, 401, 403, 413, 422, 429),
+    openapi_extra=_ANYBODY,
+)
 def log_in(web: Here, credentials: Credentials, request: Request) -> Response:
     """Begin a session with a token: the answer sets a cookie."""
     check_origin(request)
@@ -131,13 +144,13 @@ def log_out(web: Here, request: Request) -> Response:
     return answer
 
 
-@_health.get("/healthz")
+@_health.get("/healthz", openapi_extra=_ANYBODY)
 def healthy() -> Health:
     """The process answers."""
     return Health(status="ok")
 
 
-@_health.get("/readyz", responses=answers(503))
+@_health.get("/readyz", responses=answers(503), openapi_extra=_ANYBODY)
 def ready(web: Here) -> Health:
     """The service works: it is not ending, and its disk takes events."""
     if web.stopping.is_set():
@@ -159,6 +172,14 @@ def _add_page(app: FastAPI, path: str, name: str, kind: str) -> None:
         return Response(data, media_type=kind, headers=headers)
 
     app.add_api_route(path, page, include_in_schema=False, methods=["GET"])
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """All that a path is made for, of all routes of that path."""
+    described: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    fits = [p for p in described if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", p), path)]
+    best = path if path in described else next(iter(fits), None)
+    return ["GET"] if best is None else sorted(method.upper() for method in described[best])
 
 
 def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -103,7 +103,7 @@ def list_people(
     return PeoplePage(total=total, people=found)
 
 
-@router.get("/identities/{identity}", responses=answers(401, 403, 404, 422, 429, 503))
+@router.get("/identities/{identity:int}", responses=answers(401, 403, 404, 422, 429, 503))
 def show_person(web: Here, who: Reader, identity: IdentityId, request: Request) -> PersonDetail:
     """A person and when it was seen; of one that was merged, who it became."""
     found = _people(web).show(identity)
@@ -135,7 +135,7 @@ def person_picture(
     return Response(found[0], media_type=found[1])
 
 
-@router.delete("/identities/{identity}", responses=answers(401, 403, 404, 422, 429, 503))
+@router.delete("/identities/{identity:int}", responses=answers(401, 403, 404, 422, 429, 503))
 def delete_person(web: Here, who: Admin, identity: IdentityId, request: Request) -> Erased:
     """Forget a person: rows, embeddings, pictures, and what is kept of its tracks in memory. What sinks were
     sent is theirs; what waits for them in the spool is still sent."""

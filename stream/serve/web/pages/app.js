@@ -155,7 +155,7 @@ function show(card, camera) {
     camera.width ? `${camera.width}×${camera.height}` : null,
     `${camera.hz ? camera.hz.toFixed(1) : "every"} ${camera.hz ? "/s" : "frame"}`,
     camera.latency_ms === null ? null : `${Math.round(camera.latency_ms)} ms`,
-    `${camera.tracks_ended} tracks`,
+    camera.tracks_ended === 1 ? "1 track" : `${camera.tracks_ended} tracks`,
     camera.dropped ? `${camera.dropped} dropped` : null,
     camera.quality === null ? null : `quality ${camera.quality.toFixed(2)}`,
   ];

@@ -39,7 +39,7 @@ function line(points, value, from, most) {
   }
   if (part.length) parts.push(part);
   return parts
-    .map((p) => (p.length === 1 ? [[p[0][0] - 0.4, p[0][1]], p[0]] : p))
+    .map((p) => (p.length === 1 ? [[p[0][0] - 2, p[0][1]], p[0]] : p))
     .map((p) => "M" + p.map(([x, y]) => `${x.toFixed(2)} ${y.toFixed(2)}`).join("L"))
     .join("");
 }

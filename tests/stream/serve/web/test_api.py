@@ -125,6 +125,8 @@ SSRF = [
     ("/dev/video0", "not valid"),
     ("rtsp://10.9.0.1/x\nrtsp://127.0.0.1/", "not valid"),
     ("concat:rtsp://10.9.0.1/x", "not valid"),
+    (f"rtsp://{'a' * 70}/x", "cannot be resolved"),
+    ("rtsp://\x86/x", "cannot be resolved"),
 ]
 
 
