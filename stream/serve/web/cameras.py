@@ -152,6 +152,7 @@ def _camera(web: Web, name: str, report: CameraReport) -> Camera:
         processed=report.processed,
         dropped=report.dropped,
         undecodable=status.undecodable,
+        unmatched=status.unmatched,
         last_frame_s=status.last_frame_s,
         width=status.width,
         height=status.height,
