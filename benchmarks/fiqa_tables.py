@@ -107,7 +107,7 @@ def thirds(material: Material) -> dict[str, dict[str, float]]:
 
 
 def gate(material: Material) -> dict[str, dict[str, Any]]:
-    """Per precision what the gate says: its record, or why it refuses."""
+    """Per precision and arithmetic what the gate says: its figures, or why it refuses."""
     faces = material.faces
     chips = Chips(material.chips, faces.videos, faces.eye_distances_px())
     learning = read_faces(SHARED / "data" / "lfw-train")
@@ -119,7 +119,9 @@ def gate(material: Material) -> dict[str, dict[str, Any]]:
             out = Path(folder) / f"student-{precision}.onnx"
             try:
                 built = build_student(material.student, precision, out, chips=chips, calibrate_on=scales)
-                results[precision] = {"passes": "yes"} | {key: built.figures[key] for key in GATED}
+                for arithmetic, found in built.figures.items():
+                    measured = {key: found[key] for key in GATED}
+                    results[f"{precision}, run in {arithmetic}"] = {"passes": "yes"} | measured
             except FacesieveError as refusal:
                 results[precision] = {"passes": f"no: {refusal}"}
     return results
