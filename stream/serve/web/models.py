@@ -33,7 +33,7 @@ class NewCamera(_In):
 
 class Camera(_Out):
     """A camera and how it fares. since_s, last_frame_s: Unix time. hz: frames a second that are looked at,
-    0 = all; degraded: fewer than asked for. unmatched: frames of a sub-stream that had none of the main stream.
+    0 = all; degraded: fewer than asked for. unmatched: frames of a sub-stream that the main stream lacks.
     latency_ms: from decoded to done, median of the newest frames. quality: of the best shots, the newest
     counting most. soft: the picture has lost half of its usual detail, as when it goes out of focus."""
 
