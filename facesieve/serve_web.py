@@ -29,10 +29,22 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Watch:
-    """What the page is fed with: made before the service, so that no event is missed."""
+    """What the page is fed with, and who may see it: made before the service, so that no event is missed and
+    what cannot be is told before networks are compiled.
+
+    Raises ConfigError, also for a host that others reach without tokens, and EngineUnavailable.
+    """
 
     def __init__(self, config: ServeConfig, clock: Clock) -> None:
+        settings = config.serve
+        if not settings.token and settings.host not in _LOCAL:
+            raise ConfigError(
+                f"serve.host is {settings.host!r}: "
+                "others than this machine are served only with [[serve.token]]"
+            )
         try:
+            from .stream.serve.web import app, server  # noqa: F401  whether they can be had
+            from .stream.serve.web.auth import Token
             from .stream.serve.web.live import LiveFeed
             from .stream.serve.web.trends import Trends
         except ImportError as missing:
@@ -42,6 +54,10 @@ class Watch:
         self.feed: LiveFeed = LiveFeed(shots=config.serve.recent_shots)
         self.trends: Trends = Trends()
         self.clock = clock
+        self.tokens = [
+            Token.of(table.name, table.scope, table.secret.read(f"token {table.name!r}"))
+            for table in settings.token
+        ]
 
     def message(self, message: Message) -> None:
         """The next message of the service."""
@@ -50,28 +66,19 @@ class Watch:
 
 
 @contextmanager
-def page(running: Serving, watch: Watch, path: Path, port: int | None = None) -> Iterator[Web]:
-    """Serve page and API for as long as the block lasts. path: of the configuration. port: instead of the
-    configured one; 0 takes a free one. Raises ConfigError, also for a host that others reach without tokens.
-    """
+def page(running: Serving, watch: Watch, path: Path) -> Iterator[Web]:
+    """Serve page and API for as long as the block lasts. path: of the configuration. Raises ConfigError where
+    the address cannot be had."""
     from .serve_control import CameraControl
     from .serve_search import Finder
     from .stream.serve.web.app import make_app
     from .stream.serve.web.audit import Audit
-    from .stream.serve.web.auth import Allowance, Sessions, Token, Tokens
+    from .stream.serve.web.auth import Allowance, Sessions, Tokens
     from .stream.serve.web.parts import Limits, Web
     from .stream.serve.web.people import People
     from .stream.serve.web.server import HttpServer
 
     settings = running.config.serve
-    if not settings.token and settings.host not in _LOCAL:
-        raise ConfigError(
-            f"serve.host is {settings.host!r}: others than this machine are served only with [[serve.token]]"
-        )
-    tokens = [
-        Token.of(table.name, table.scope, table.secret.read(f"token {table.name!r}"))
-        for table in settings.token
-    ]
     people = running.people
     with ExitStack() as stack:
         audit = Audit(settings.state / "audit.jsonl", watch.clock.now_s)
@@ -86,7 +93,7 @@ def page(running: Serving, watch: Watch, path: Path, port: int | None = None) ->
             control=CameraControl(running.service, running.config, path),
             people=None if people is None else People(people.in_store, people.sweep, people.read),
             finder=None if people is None else Finder(running.built, people),
-            tokens=Tokens(tokens),
+            tokens=Tokens(watch.tokens),
             sessions=Sessions(settings.session_hours * 3600, now_s),
             audit=audit,
             limits=Limits(
@@ -98,8 +105,7 @@ def page(running: Serving, watch: Watch, path: Path, port: int | None = None) ->
             stopping=threading.Event(),
             version=__version__,
         )
-        port = settings.port if port is None else port
-        server = stack.enter_context(HttpServer(make_app(web), settings.host, port))
+        server = stack.enter_context(HttpServer(make_app(web), settings.host, settings.port))
         stack.callback(watch.feed.close)
         looker = threading.Thread(target=_look, args=(web,), name="facesieve-trends", daemon=True)
         looker.start()

@@ -10,17 +10,21 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from live_servers import free_port
 
 from facesieve.stream.serve.events import Event, TrackEnded, TrackStarted, parse_event
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
+TOKEN = "watcher-0123456789abcdef"
 
 
 class Inbox:
@@ -72,6 +76,10 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
         f"""
         [serve]
         state = {json.dumps(str(tmp_path / "state"))}
+        port = {free_port()}
+        [[serve.token]]
+        name = "watcher"
+        secret = {{ env = "WATCHER_TOKEN" }}
         [selection]
         silent_ms = 200
         [[camera]]
@@ -93,7 +101,7 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
 
     def run() -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "facesieve", "serve", "--config", str(config), "--log-json"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "WATCHER_TOKEN": TOKEN}
         running.append(subprocess.Popen(command, stderr=log, env=environment, cwd=tmp_path, text=True))
         return running[-1]
 
@@ -104,6 +112,7 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
     log.close()
     text = (tmp_path / "log").read_text()
     assert "s3cret" not in text
+    assert TOKEN not in text
     assert all(json.loads(line) for line in text.splitlines())
 
 
@@ -151,9 +160,19 @@ def test_killed_in_the_middle_of_a_track_and_started_again_nothing_final_is_lost
     assert all(e.shots for e in crashed if any(s.type == "shot" and track(s) == track(e) for s in events))
 
 
-def test_sigterm_ends_the_tracks_and_delivers_them(start, inbox: Inbox) -> None:
+def test_sigterm_ends_the_tracks_and_delivers_them(start, inbox: Inbox, tmp_path: Path) -> None:
     process = start()
     until(lambda: any(e.type == "shot" for e in inbox.events()))
+    port = tomllib.loads((tmp_path / "cameras.toml").read_text())["serve"]["port"]
+    url, login = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {TOKEN}"}
+    assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{url}/metrics").status_code == 401
+    assert (
+        'facesieve_camera_state{camera="desk",state="live"} 1.0'
+        in httpx.get(f"{url}/metrics", headers=login).text
+    )
+    shots = httpx.get(f"{url}/api/v1/shots", headers=login).json()
+    assert httpx.get(url + shots[0]["image"], headers=login).content.startswith(b"\xff\xd8")
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
     assert process.wait(20) == 0
