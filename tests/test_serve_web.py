@@ -24,7 +24,7 @@ def token(path: Path, secret: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
 def test_others_are_served_with_tokens_only(host: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="serve.token"):
+    with pytest.raises(ConfigError, match=r"\[\[serve\.token\]\]"):
         watch(host=host)
     assert len(watch(host=host, token=[token(tmp_path / "operator", "0123456789abcdef")]).tokens) == 1
 

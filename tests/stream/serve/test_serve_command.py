@@ -24,7 +24,7 @@ from facesieve.stream.serve.events import Event, TrackEnded, TrackStarted, parse
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
-TOKEN = "watcher-0123456789abcdef"
+TOKEN = "watcher-0123456789abcdef"  # noqa: S105
 
 
 class Inbox:
@@ -167,10 +167,8 @@ def test_sigterm_ends_the_tracks_and_delivers_them(start, inbox: Inbox, tmp_path
     url, login = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {TOKEN}"}
     assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
     assert httpx.get(f"{url}/metrics").status_code == 401
-    assert (
-        'facesieve_camera_state{camera="desk",state="live"} 1.0'
-        in httpx.get(f"{url}/metrics", headers=login).text
-    )
+    figures = httpx.get(f"{url}/metrics", headers=login).text
+    assert 'facesieve_camera_state{camera="desk",state="live"} 1.0' in figures
     shots = httpx.get(f"{url}/api/v1/shots", headers=login).json()
     assert httpx.get(url + shots[0]["image"], headers=login).content.startswith(b"\xff\xd8")
     process.send_signal(signal.SIGTERM)
