@@ -106,6 +106,9 @@ class Reader(Protocol):
     def hz(self) -> float: ...
     @hz.setter
     def hz(self, hz: float) -> None: ...
+    def renew(self) -> None:
+        """From any thread: begin another session with the next frame, where the source can be cut there."""
+
     def start(self) -> None:
         """Begin; does nothing if it has begun."""
 
@@ -140,7 +143,7 @@ class Camera:
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s, rng)
         self._status = CameraStatus(name, State.STOPPED, clock.now_s(), sessions=sessions)
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping, self._anew = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._stream: LiveStream | None = None
         self._hz = settings.hz
@@ -159,6 +162,10 @@ class Camera:
     @hz.setter
     def hz(self, hz: float) -> None:
         self._hz = hz
+
+    def renew(self) -> None:
+        """From any thread: begin another session with the next frame."""
+        self._anew.set()
 
     def start(self) -> None:
         """Begin reading; does nothing if it has begun."""
@@ -230,12 +237,15 @@ class Camera:
                 return
             now, wall_s = time.monotonic(), self._clock.now_s()
             broken = reading.broken(decoded, sent_s, now, self._settings.jump_s) if reading else ""
-            if reading is None or broken:
-                if broken:
-                    self._end_session(broken)
+            renewed = self._anew.is_set() and reading is not None and not broken
+            self._anew.clear()
+            if reading is None or broken or renewed:
+                if reading is not None:
+                    self._end_session(broken or "it was asked for")
                 reading = _Reading(self.name, stream.rate, converter)
                 self._set(sessions=self._status.sessions + 1)
-                self._to(State.LIVE, broken)
+                if not renewed:
+                    self._to(State.LIVE, broken)
             watch.frame(now, sent_s)
             frame = reading.due(decoded, sent_s, now, wall_s, self._hz)
             self._set(

@@ -81,6 +81,9 @@ class DropFolder:
         """As it is now."""
         return self._status
 
+    def renew(self) -> None:
+        """A file is not cut: what was wrong with a part of it is wrong with the whole, see settle."""
+
     def start(self) -> None:
         """Begin; does nothing if it has begun."""
         if self._thread is None:

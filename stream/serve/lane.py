@@ -118,6 +118,7 @@ class Lane:
         self._newest_track = UNCONFIRMED
         self._failure = ""  # of the present session
         self._over: SessionEnded | None = None
+        self._broken: int | None = None
         self.camera = self._new_camera(sessions)
         self._thread = threading.Thread(target=self._run, name=f"lane-{plan.name}", daemon=True)
 
@@ -239,6 +240,8 @@ class Lane:
                 if buffer.is_closed:  # paused
                     self._stopping.wait(_POLL_S)
                 continue
+            if item.session == self._broken:
+                continue
             self._newest_track = UNCONFIRMED
             self._over = None
             self._narrator = Narrator(self.plan.name, self._parts.boot, item.session, chips=self._parts.chips)
@@ -246,9 +249,10 @@ class Lane:
             try:
                 self._serve(item, buffer)
             except FacesieveError as error:
-                self._failed("camera %s: %s", self.plan.name, error)
+                self._failed(item.session, "camera %s: %s", self.plan.name, error)
             except Exception:  # noqa: BLE001  the other cameras go on, and so does this one
-                self._failed("camera %s: a session failed\n%s", self.plan.name, traceback.format_exc())
+                told = "camera %s: a session failed\n%s"
+                self._failed(item.session, told, self.plan.name, traceback.format_exc())
             if self._over is not None:
                 self._settle(buffer, self._over)
 
@@ -261,8 +265,10 @@ class Lane:
         buffer.settle(ended.session, self._failure)
         self._failure = ""
 
-    def _failed(self, text: str, *args: object) -> None:
-        self.errors += 1
+    def _failed(self, session: int, text: str, *args: object) -> None:
+        # Numbers of tracks begin anew with the next frame, so that has to be of another session.
+        self.errors, self._broken = self.errors + 1, session
+        self.camera.renew()
         self._failure = "processing it failed, see the log"
         _LOG.error(text, *args)
         self._stopping.wait(_RETRY_S)

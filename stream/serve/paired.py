@@ -97,6 +97,13 @@ class PairedCamera:
         """By which the main stream comes later than the sub-stream; None until the scene has told."""
         return self._offset.value_s
 
+    def renew(self) -> None:
+        """From any thread: begin another session with the next pair."""
+        with self._lock:
+            was_open, self._open = self._open, False
+            if was_open:
+                self.buffer.end(SessionEnded(self._status.sessions, "it was asked for"))
+
     def start(self) -> None:
         """Begin reading both; does nothing if it has begun."""
         self._main.start()

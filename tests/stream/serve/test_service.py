@@ -262,3 +262,19 @@ def test_a_film_that_the_pipeline_fails_on_is_put_aside(serve, moving: Path, tmp
     running.service.add(CameraPlan("drop", camera_address(f"{drop}/"), settings, "block"))
     running.until(lambda: (drop / "failed" / "a.mp4").exists())
     running.until(lambda: "processing it failed" in running.service.cameras()["drop"].status.reason)
+
+
+def test_after_a_failure_tracks_are_of_another_session(serve, moving: Path) -> None:
+    running = serve()
+    running.service.add(plan("gate", moving))
+    running.until(lambda: len(running.events(TrackStarted)) >= 1)
+    running.detector.fails.add("gate")
+    running.until(lambda: running.service.cameras()["gate"].errors >= 1)
+    running.detector.fails.clear()
+    before = len(running.events(TrackEnded))
+    running.until(lambda: len(running.events(TrackEnded)) >= before + 2)
+    running.service.close()
+    ids = [m.event.id for m in running.messages]
+    assert len(ids) == len(set(ids))
+    starts, ends = starts_and_ends(running)
+    assert starts == ends
