@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from live_servers import film
 
 from facesieve.stream.errors import ConfigError, EngineError
 from facesieve.stream.pipeline import Pipeline
@@ -278,3 +279,22 @@ def test_after_a_failure_tracks_are_of_another_session(serve, moving: Path) -> N
     assert len(ids) == len(set(ids))
     starts, ends = starts_and_ends(running)
     assert starts == ends
+
+
+def test_tracks_of_a_camera_of_two_streams(serve, moving: Path, tmp_path: Path) -> None:
+    large = film(tmp_path / "large.mp4", width=640, height=480)
+    running = serve()
+    settings = CameraSettings(options=LiveOptions(loop=True), hz=8.0)
+    sub = camera_address(str(moving))
+    running.service.add(CameraPlan("gate", camera_address(str(large)), settings, sub=sub))
+    running.until(lambda: len(running.events(TrackEnded)) >= 2)
+    report = running.service.cameras()["gate"]
+    assert (report.status.width, report.status.height, report.status.state) == (640, 480, State.LIVE)
+    look = running.service.look("gate")
+    assert look is not None
+    assert (look.frame.picture.width, look.frame.picture.height) == (640, 480)
+    running.service.pause("gate")
+    running.until(lambda: starts_and_ends(running)[0] == starts_and_ends(running)[1])
+    states = [event.state for event in running.events(CameraState)]
+    assert states[0] == "connecting"
+    assert states[-2:] == ["live", "stopped"]
