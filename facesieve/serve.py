@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import random
@@ -48,6 +50,7 @@ from .stream.serve.spool import Spool
 from .stream.sinks.files import make_folder
 
 _LOG = logging.getLogger("facesieve.serve")
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 class WallTime:
@@ -90,6 +93,7 @@ def serving(
     boot = uuid.uuid4().hex[:12]
     plans = [camera_plan(camera, config) for camera in config.camera]
     with ExitStack() as stack:
+        _few_arenas()
         stack.enter_context(_one_thread_each())
         make_folder(config.serve.state)
         seal = sealer(config.serve.encryption_keys)
@@ -258,6 +262,14 @@ def _receiver(table: AnySink, clock: Clock, seal: Sealer) -> Receiver:
 
 def _secret(secret: Secret | None, what: str) -> str | None:
     return None if secret is None else secret.read(what)
+
+
+def _few_arenas() -> None:
+    """Have glibc share two heaps among all threads: with one for each, threads of cameras that come and go
+    leave their scraps in up to eight a core (40 MB in a hundred reconnections on 2 cores). Other C libraries
+    have no mallopt, or no such setting."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 @contextmanager

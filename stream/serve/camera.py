@@ -18,7 +18,6 @@ from ..cadence import Cadence
 from ..decode.orientation import Orientation, of_frame
 from ..decode.picture import Converter, FramePicture
 from ..decode.timeline import Timeline
-from ..errors import FacesieveError
 from ..ports import Clock
 from ..types import U8, Frame
 from .address import Address
@@ -220,8 +219,7 @@ class Camera:
             self._to(State.STALLED, reason)
         except ConnectionFailed as error:
             reason = str(error)
-        except (FacesieveError, OSError, ValueError, RuntimeError, MemoryError) as error:
-            # A camera must never take another one down with it: whatever its data made fail ends its session.
+        except Exception as error:  # noqa: BLE001  whatever its data made fail ends a session, never the camera
             reason = f"{self._address.shown}: {self._address.redacted(str(error)) or type(error).__name__}"
         finally:
             with self._lock:

@@ -16,7 +16,6 @@ from typing import BinaryIO
 from ..cadence import Cadence
 from ..decode.names import printable
 from ..decode.video import VideoSource
-from ..errors import FacesieveError
 from ..ports import Clock
 from ..types import Frame
 from .address import Address
@@ -178,7 +177,7 @@ class DropFolder:
         read, session = _Read(), self._status.sessions + 1
         try:
             self._give_all(file, progress, session, read)
-        except (FacesieveError, ValueError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001  one film that fails must not stop the others
             read.failure = printable(str(error)) or type(error).__name__
         finally:
             if read.frames:

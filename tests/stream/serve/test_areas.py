@@ -171,7 +171,7 @@ def watch(built: Built, clip: Path, areas: Areas) -> list[Message]:
     options = LiveOptions(realtime=False)
     with Service(built.pipeline, messages.append, clock=Wall(), boot="b", rng=random.Random(0)) as service:
         settings = CameraSettings(options=options, hz=4.0, backoff_first_s=600.0, backoff_most_s=600.0)
-        service.add(CameraPlan("gate", camera_address(str(clip)), settings, "block", 4, areas))
+        service.add(CameraPlan("gate", camera_address(str(clip)), settings, "block", 4, areas=areas))
         deadline = time.monotonic() + 60
         while str(service.cameras()["gate"].status.state) != "backing_off":
             assert time.monotonic() < deadline, service.cameras()
