@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,36 +14,6 @@ from facesieve.stream.sinks import report as report_module
 pytestmark = pytest.mark.browser
 
 HOSTILE = "<script>document.title='hacked'</script><img src=x onerror=alert(1)> \"a\" 'b'\n.mp4"
-SWITCHES = (
-    "--no-sandbox",  # needed as root, as in a container; the page is our own
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def absent(what: str) -> None:
-    if os.environ.get("FACESIEVE_REQUIRE_ALL"):
-        pytest.fail(f"{what} is missing and FACESIEVE_REQUIRE_ALL is set")
-    pytest.skip(f"{what} is missing")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        absent("Debian's chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("playwright")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
-        yield running
-        running.close()
 
 
 @pytest.fixture

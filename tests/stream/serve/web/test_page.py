@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,36 +10,6 @@ import pytest
 from web_stack import SECRETS, WebStack, camera_toml
 
 pytestmark = pytest.mark.browser
-SWITCHES = (
-    "--no-sandbox",  # needed as root, as in a container; the page is our own
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def absent(what: str) -> None:
-    if os.environ.get("FACESIEVE_REQUIRE_ALL"):
-        pytest.fail(f"{what} is missing and FACESIEVE_REQUIRE_ALL is set")
-    pytest.skip(f"{what} is missing")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        absent("Debian's chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("playwright")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=list(SWITCHES))
-        yield running
-        running.close()
 
 
 @pytest.fixture
