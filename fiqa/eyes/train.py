@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ...stream.components.eyes import EYE_PX, EYE_WIDTHS
-from ...stream.errors import ConfigError
 from ...stream.types import U8
 from ..occlusion.samples import camera
+from ..recipe_files import read_toml
 from .labels import PATCH_PX, PATCH_WIDTHS, Eyes
 from .network import EyeHead
 
@@ -45,12 +44,7 @@ class Recipe(BaseModel):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a TOML file; raises ConfigError with the path and what is wrong."""
-    try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as cause:
-        raise ConfigError(f"expected a recipe at {path}: {cause.strerror}") from cause
-    except (tomllib.TOMLDecodeError, ValidationError) as cause:
-        raise ConfigError(f"expected a recipe in {path}: {cause}") from cause
+    return read_toml(Recipe, path)
 
 
 def framed(patch: U8, generator: np.random.Generator | None) -> U8:

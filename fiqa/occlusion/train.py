@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn import functional
 
 from ...stream.components.regions import REGIONS
-from ...stream.errors import ConfigError
 from ..checkpoints import read_checkpoint, write_checkpoint
+from ..recipe_files import read_toml
 from .network import OcclusionHead
 from .occluders import KINDS, Kind
 from .samples import Chips, sample
@@ -53,12 +52,7 @@ class Recipe(BaseModel):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a TOML file; raises ConfigError with the path and what is wrong."""
-    try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as cause:
-        raise ConfigError(f"expected a recipe at {path}: {cause.strerror}") from cause
-    except (tomllib.TOMLDecodeError, ValidationError) as cause:
-        raise ConfigError(f"expected a recipe in {path}: {cause}") from cause
+    return read_toml(Recipe, path)
 
 
 def batch_of(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ...stream.errors import ConfigError
+from ..recipe_files import read_toml
 
 
 class Part(BaseModel):
@@ -98,9 +97,4 @@ class Recipe(Part):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a TOML file; raises ConfigError with the path and what is wrong."""
-    try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as cause:
-        raise ConfigError(f"expected a recipe at {path}: {cause.strerror}") from cause
-    except (tomllib.TOMLDecodeError, ValidationError) as cause:
-        raise ConfigError(f"expected a recipe in {path}: {cause}") from cause
+    return read_toml(Recipe, path)
