@@ -1,6 +1,6 @@
 """How much does the student's ranking suffer when the landmarks are off?
 
-    python benchmarks/alignment.py [--detectors] [--out benchmarks/out/alignment]
+    python benchmarks/alignment.py [--student NAME=file.onnx …] [--detectors] [--out benchmarks/out/alignment]
 
 Every landmark is moved by uniform noise of ±3 or ±6 % of the face width before the chip is cut for scoring;
 the recogniser that judges keeps its own, undisturbed chips. Writes alignment.json. With --detectors instead:
@@ -14,11 +14,12 @@ import argparse
 import csv
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from alignment_detectors import compare, table
-from quality import LIGHTQNET, STUDENT, run_student
+from quality import LIGHTQNET, STUDENT, named, run_student
 from scipy.stats import spearmanr
 
 from facesieve.fiqa.edc import error_versus_discard, partial_auc, verification
@@ -39,17 +40,25 @@ def jittered(faces: Faces, widths_px: F32, share: float, seed: int) -> F32:
     return np.asarray(faces.landmarks + noise * widths_px[:, None, None], np.float32)
 
 
-def disturbed(faces: Faces, chips: U8, judge: F32, student: Path, draws: int) -> dict[str, dict[str, float]]:
+def disturbed(
+    faces: Faces, chips: U8, judge: F32, students: Mapping[str, Path], draws: int
+) -> dict[str, dict[str, float]]:
     """Per scorer pAUC@.3 undisturbed, and pAUC@.3 and Spearman to that with the landmarks off by 3 and 6 %.
 
-    chips: by the table's landmarks; judge: (n, d) embeddings of those.
+    chips: by the table's landmarks; judge: (n, d) embeddings of those. students: networks by name; LightQNet
+    stands beside them.
     """
     eyes = faces.eye_distances_px()
     with (faces.root / "faces.csv").open(newline="") as rows:
         widths = np.array([float(row["w"]) for row in csv.DictReader(rows)], np.float32)
     pairs = verification(judge, faces.identities, faces.videos)
     peer = LightQNet(SHARED / LIGHTQNET)
-    plain = {"facesieve-t": run_student(student, chips, eyes)[0], "LightQNet": peer.score(chips)}
+
+    def scores(cut: U8) -> dict[str, F32]:
+        networks = {name: run_student(path, cut, eyes)[0] for name, path in students.items()}
+        return {**networks, "LightQNet": peer.score(cut)}
+
+    plain = scores(chips)
     results: dict[str, dict[str, float]] = {}
     for name, quality in plain.items():
         results[name] = {"pauc30": partial_auc(error_versus_discard(pairs, quality))}
@@ -58,11 +67,7 @@ def disturbed(faces: Faces, chips: U8, judge: F32, student: Path, draws: int) ->
         ranks: dict[str, list[float]] = {name: [] for name in plain}
         for seed in range(draws):
             moved = aligned_chips(faces, jittered(faces, widths, share, seed))
-            scores = {
-                "facesieve-t": run_student(student, moved, eyes)[0],
-                "LightQNet": peer.score(moved),
-            }
-            for name, quality in scores.items():
+            for name, quality in scores(moved).items():
                 areas[name].append(partial_auc(error_versus_discard(pairs, quality)))
                 ranks[name].append(float(spearmanr(plain[name], quality).statistic))
         for name in plain:
@@ -75,7 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "alignment")
     parser.add_argument("--faces", type=Path, default=SHARED / "data" / "ytf-dev")
-    parser.add_argument("--student", type=Path, default=STUDENT)
+    parser.add_argument(
+        "--student", action="append", type=named, default=[], help="NAME=file.onnx, beside the shipped one"
+    )
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--detectors", action="store_true")
     parser.add_argument("--thin", type=int, default=1, help="with --detectors: every so many people only")
@@ -88,12 +95,14 @@ def main() -> None:
         person = np.unique(faces.identities, return_inverse=True)[1]
         rows = np.flatnonzero(person % arguments.thin == 0)
         faces, chips, judge = faces.take(rows), chips[rows], judge[rows]
-        compared = compare(faces, chips, judge, arguments.student, SHARED)
+        compared = compare(faces, chips, judge, STUDENT, SHARED)
         (arguments.out / "detectors.json").write_text(json.dumps(compared, indent=1))
         (arguments.out / "detectors.md").write_text(table(compared) + "\n")
         print(table(compared))
         return
-    results = disturbed(faces, chips, judge, arguments.student, arguments.draws)
+    results = disturbed(
+        faces, chips, judge, {"facesieve-t": STUDENT, **dict(arguments.student)}, arguments.draws
+    )
     (arguments.out / "alignment.json").write_text(json.dumps(results, indent=1))
     print(json.dumps(results, indent=1))
 

@@ -1,22 +1,27 @@
 """All tables of the quality network by one command.
 
-    python benchmarks/faceqan.py            first, for FaceQAN's row (minutes of a core)
-    python benchmarks/fiqa_tables.py [--only methods thirds ablation robustness detectors gate]
+    python benchmarks/fiqa_tables.py [--only methods thirds ablation robustness detectors gate runtime]
 
 methods     scores × judges on ytf-dev, with intervals (benchmarks/quality.py)
 thirds      pAUC@.3 within thirds by face height, pose and sharpness (ytf-dev has no labels of age, sex, skin)
 ablation    read from benchmarks/results/fiqa_ablation.json, which says where its figures come from
-robustness  landmarks off by 3 and 6 % (benchmarks/alignment.py)
+robustness  landmarks off by 3 and 6 % (benchmarks/alignment.py), students of benchmarks/aikd.py beside
 detectors   the same faces aligned by four detectors (the same, --detectors)
-gate        fp16, bf16 and int8 of the shipped network against fp32 (facesieve models build)
+gate        fp16, bf16 and int8 of each network against fp32 (facesieve models build)
+runtime     parameters and CPU time a face (benchmarks/fiqa_runtime.py)
 
-Writes fiqa.md and fiqa.json to benchmarks/out/fiqa.
+What takes hours is read where it has been made; what is not there is told and left out:
+checkpoints/labels/ytf-dev/*.csv (`facesieve label` with any teacher, a row each),
+checkpoints/ediffiqa-s/ediffiqa-s.onnx (`facesieve train ediffiqa`, `facesieve models import`),
+checkpoints/aikd/*.onnx. Writes fiqa.md and fiqa.json to benchmarks/results; with --only the other parts
+stay as they are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,41 +31,88 @@ import numpy as np
 from alignment import disturbed
 from alignment_detectors import compare
 from alignment_detectors import table as detectors_table
+from fiqa_runtime import runtime
 from numpy.typing import NDArray
-from quality import DLIB, ROOT, SHARED, STUDENT, judge, laplacian, recognisers_of, scores_of, table
+from quality import (
+    DLIB,
+    ROOT,
+    SHARED,
+    STUDENT,
+    judge,
+    laplacian,
+    recognisers_of,
+    run_student,
+    scores_of,
+    table,
+)
 
 from facesieve.engines.build.gate import Chips, Precision
 from facesieve.engines.build.make import build_student
 from facesieve.fiqa.edc import error_versus_discard, partial_auc, verification
+from facesieve.fiqa.evaluate.open import open_dataset
+from facesieve.fiqa.evaluate.scores import read_scores
 from facesieve.fiqa.faces import Faces, aligned_chips, read_faces
 from facesieve.stream.errors import FacesieveError
 from facesieve.stream.types import F32, U8
 
-PARTS = ("methods", "thirds", "ablation", "robustness", "detectors", "gate")
+PARTS = ("methods", "thirds", "ablation", "robustness", "detectors", "gate", "runtime")
 ABLATION = ROOT / "benchmarks" / "results" / "fiqa_ablation.json"
 GATED = ("spearman", "same_best", "kept_best", "cosine_mean", "cosine_least")
-FACEQAN = ROOT / "benchmarks" / "out" / "faceqan"
+MADE = ROOT / "checkpoints"
+NETWORKS = {"eDifFIQA(S), ours": MADE / "ediffiqa-s" / "ediffiqa-s.onnx"}
+ALIGNED = {
+    "last blocks again, aligned crops": MADE / "aikd" / "plain.onnx",
+    "last blocks again, AI-KD": MADE / "aikd" / "aikd.onnx",
+}
+UNET = MADE / "diffusion" / "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Faces, their chips, (n,) scores per method and (n, d) embeddings per judge."""
+    """Faces, their chips, (n,) scores per method and (n, d) embeddings per judge.
+
+    networks: quality networks besides the student, those that have been made.
+    """
 
     faces: Faces
     chips: U8
     methods: dict[str, F32]
     judges: dict[str, F32]
     student: Path
+    networks: dict[str, Path]
 
 
 def gather(folder: Path, student: Path, dlib: Path) -> Material:
     faces = read_faces(folder)
     chips = aligned_chips(faces)
     methods, own = scores_of(faces, chips, student)
-    if (FACEQAN / "scores.npy").is_file():
-        record = json.loads((FACEQAN / "faceqan.json").read_text())
-        methods[f"FaceQAN (k={record['copies']}, l={record['steps']})"] = np.load(FACEQAN / "scores.npy")
-    return Material(faces, chips, methods, recognisers_of(chips, own, dlib), student)
+    methods |= labelled(folder)
+    networks = there(NETWORKS)
+    for name, path in networks.items():
+        methods[name] = run_student(path, chips, faces.eye_distances_px())[0]
+    return Material(faces, chips, methods, recognisers_of(chips, own, dlib), student, networks)
+
+
+def labelled(folder: Path) -> dict[str, F32]:
+    """(n,) per table of `facesieve label` made of this folder, named after its teacher and settings."""
+    dataset, found = open_dataset(folder), {}
+    for path in sorted((MADE / "labels" / folder.name).glob("*.csv")):
+        made = json.loads(path.with_name(f"{path.name}.json").read_text())
+        low = ", bfloat16" if made["autocast"] != "none" else ""
+        if made["method"] == "faceqan":
+            name = f"FaceQAN (k={made['copies']}, l={made['steps']}{low})"
+        else:
+            name = f"DifFIQA, our UNet (n={made['repeats']}{low})"
+        found[name] = read_scores(path, dataset).astype(np.float32)
+    return found
+
+
+def there(networks: dict[str, Path]) -> dict[str, Path]:
+    """Those that have been made; tells of the others."""
+    for name, path in networks.items():
+        if not path.is_file():
+            print(f"left out: {name}: {path} has not been made", file=sys.stderr)
+    return {name: path for name, path in networks.items() if path.is_file()}
 
 
 def turned(faces: Faces) -> NDArray[np.float64]:
@@ -106,7 +158,15 @@ def thirds(material: Material) -> dict[str, dict[str, float]]:
     return results
 
 
-def gate(material: Material) -> dict[str, dict[str, Any]]:
+def gates(material: Material) -> dict[str, dict[str, Any]]:
+    """Per network, precision and arithmetic what the gate says."""
+    networks = {"facesieve-t": material.student, **material.networks}
+    return {
+        f"{name}, {how}": row for name, path in networks.items() for how, row in gate(material, path).items()
+    }
+
+
+def gate(material: Material, network: Path) -> dict[str, dict[str, Any]]:
     """Per precision and arithmetic what the gate says: its figures, or why it refuses."""
     faces = material.faces
     chips = Chips(material.chips, faces.videos, faces.eye_distances_px())
@@ -118,7 +178,7 @@ def gate(material: Material) -> dict[str, dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / f"student-{precision}.onnx"
             try:
-                built = build_student(material.student, precision, out, chips=chips, calibrate_on=scales)
+                built = build_student(network, precision, out, chips=chips, calibrate_on=scales)
                 for arithmetic, found in built.figures.items():
                     measured = {key: found[key] for key in GATED}
                     results[f"{precision}, run in {arithmetic}"] = {"passes": "yes"} | measured
@@ -156,44 +216,55 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "fiqa")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--faces", type=Path, default=SHARED / "data" / "ytf-dev")
     parser.add_argument("--student", type=Path, default=STUDENT)
     parser.add_argument("--dlib", type=Path, default=DLIB)
     parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
     material = gather(arguments.faces, arguments.student, arguments.dlib)
-    seen = material.judges["foamliu"]
-    results: dict[str, Any] = {}
-    texts: dict[str, str] = {}
-    for part in arguments.only:
-        match part:
-            case "methods":
-                results[part] = {
-                    name: judge(vectors, material.faces, material.methods, arguments.resamples)
-                    for name, vectors in material.judges.items()
-                }
-                texts[part] = table(results[part])
-            case "thirds":
-                results[part] = thirds(material)
-                texts[part] = grid(results[part], "third, judge foamliu, pAUC@.3")
-            case "ablation":
-                results[part] = json.loads(ABLATION.read_text())
-                texts[part] = ablation(results[part])
-            case "robustness":
-                results[part] = disturbed(material.faces, material.chips, seen, arguments.student, draws=2)
-                texts[part] = grid(results[part], "score")
-            case "detectors":
-                results[part] = compare(material.faces, material.chips, seen, arguments.student, SHARED)
-                texts[part] = detectors_table(results[part])
-            case _:
-                results[part] = gate(material)
-                texts[part] = grid(results[part], "precision")
-        print(f"## {part}\n\n{texts[part]}\n", flush=True)
+    path = arguments.out / "fiqa.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "fiqa.json").write_text(json.dumps(results, indent=1) + "\n")
-    whole = "\n\n".join(f"## {part}\n\n{text}" for part, text in texts.items())
-    (arguments.out / "fiqa.md").write_text(whole + "\n")
+    for part in arguments.only:
+        figures, text = make(part, material, arguments.resamples)
+        print(f"## {part}\n\n{text}\n", flush=True)
+        kept[part] = {"table": text, "figures": figures}
+        whole = {name: kept[name] for name in PARTS if name in kept}
+        path.write_text(json.dumps(whole, indent=1) + "\n")
+        pages = (f"## {name}\n\n{made['table'].strip()}" for name, made in whole.items())
+        path.with_suffix(".md").write_text("\n\n".join(pages) + "\n")
+
+
+def make(part: str, material: Material, resamples: int) -> tuple[dict[str, Any], str]:
+    """A part's figures, and the same as Markdown."""
+    seen, figures = material.judges["foamliu"], dict[str, Any]()
+    match part:
+        case "methods":
+            for name, vectors in material.judges.items():
+                figures[name] = judge(vectors, material.faces, material.methods, resamples)
+            return figures, table(figures)
+        case "thirds":
+            figures = thirds(material)
+            return figures, grid(figures, "third, judge foamliu, pAUC@.3")
+        case "ablation":
+            figures = json.loads(ABLATION.read_text())
+            return figures, ablation(figures)
+        case "robustness":
+            students = {"facesieve-t": material.student, **there(ALIGNED), **material.networks}
+            figures = disturbed(material.faces, material.chips, seen, students, draws=2)
+            return figures, grid(figures, "score")
+        case "detectors":
+            figures = compare(material.faces, material.chips, seen, material.student, SHARED)
+            return figures, detectors_table(figures)
+        case "runtime":
+            figures = runtime(
+                material.student, SHARED / "models" / "mobilefacenet_foamliu.pt", UNET, material.chips[:8]
+            )
+            return figures, grid(figures, "network")
+        case _:
+            figures = gates(material)
+            return figures, grid(figures, "precision")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,14 @@ LIGHTQNET = Path("models") / "lightqnet-dm100.pb"
 DLIB = ROOT / "checkpoints" / "dlib_face_recognition_resnet_model_v1.dat"
 
 
+def named(text: str) -> tuple[str, Path]:
+    """NAME=file, of the command line."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"expected NAME=file, got {text!r}")
+    return name, Path(path)
+
+
 def laplacian(chips: U8) -> F32:
     """(n,) variance of the Laplacian of the grey chip."""
     grey = [cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY) for chip in chips]

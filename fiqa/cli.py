@@ -5,23 +5,25 @@ torch and onnx are imported by the commands themselves, so that mounting them co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..stream.errors import ConfigError
-from .methods import Architecture, Method, Preprocessing, StudentMethod
+from .methods import Architecture, Autocast, Method, Preprocessing, StudentMethod
+from .progress import bar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from .distill.data import TrainingFaces
+    from .distill.run import Run
     from .distill.student_training import LabelRecipe
     from .networks import Student
+    from .stopping import Stopping
 
 train = typer.Typer(
     help="Train a student, or DifFIQA's diffusion, from labelled faces.", no_args_is_help=True
@@ -50,8 +52,15 @@ PreprocessingOption = Annotated[
     typer.Option(help="What the recogniser takes; known for torch files and our own ONNX."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="torch's threads; default all cores.")]
+MinutesOption = Annotated[
+    float | None, typer.Option(min=0, help="Save and stop after so long; the same command goes on.")
+]
+AutocastOption = Annotated[
+    Autocast, typer.Option(help="Arithmetic of the networks; bfloat16 is faster where the CPU has it.")
+]
 LABEL_BATCH = {"faceqan": 4, "diffiqa": 1}
 EMBEDDING_BATCH = 32
+EXIT_INTERRUPTED = 130
 
 
 def label(
@@ -66,6 +75,7 @@ def label(
     seed: Annotated[int, typer.Option(help="Of the noise; each face has its own by its name.")] = 0,
     batch: Annotated[int | None, typer.Option(min=1, help="Faces at once; default 4, DifFIQA 1.")] = None,
     copies: Annotated[int | None, typer.Option(min=1, help="FaceQAN's k (10), DifFIQA's n (10).")] = None,
+    autocast: AutocastOption = "none",
     threads: ThreadsOption = None,
 ) -> None:
     """Score every face of FOLDER with FaceQAN or DifFIQA; a stopped run goes on when called again."""
@@ -77,7 +87,7 @@ def label(
     recogniser = load_recogniser(fr, fr_preprocessing)
     teacher: Teacher
     if method == "faceqan":
-        teacher = FaceQAN(recogniser, faceqan_settings(seed, copies))
+        teacher = FaceQAN(recogniser, faceqan_settings(seed, copies, autocast))
     elif diffusion is None:
         raise ConfigError(
             "DifFIQA needs a trained UNet: give --diffusion, as `facesieve train diffusion` writes it"
@@ -85,8 +95,9 @@ def label(
     else:
         from .diffiqa import load_diffusion
 
-        teacher = DifFIQA(recogniser, load_diffusion(diffusion), diffiqa_settings(seed, copies, diffusion))
-    with _bar(f"labelling with {method}") as tick:
+        settings = diffiqa_settings(seed, copies, diffusion, autocast)
+        teacher = DifFIQA(recogniser, load_diffusion(diffusion), settings)
+    with bar(f"labelling with {method}") as tick:
         done = label_folder(
             folder, out or Path(f"{method}.csv"), teacher, fr, batch or LABEL_BATCH[method], tick
         )
@@ -104,9 +115,11 @@ def train_ediffiqa(
     start: StartOption = None,
     teacher_preprocessing: PreprocessingOption = None,
     threads: ThreadsOption = None,
+    minutes: MinutesOption = None,
 ) -> None:
     """eDifFIQA: labels lowered away from class centres, the teacher's embedding kept."""
-    _train_student("ediffiqa", recipe, faces, labels, out, start, teacher, teacher_preprocessing, threads)
+    _set_threads(threads)
+    _train_student("ediffiqa", recipe, faces, labels, out, start, (teacher, teacher_preprocessing), minutes)
 
 
 @train.command("aikd")
@@ -119,9 +132,11 @@ def train_aikd(
     start: StartOption = None,
     teacher_preprocessing: PreprocessingOption = None,
     threads: ThreadsOption = None,
+    minutes: MinutesOption = None,
 ) -> None:
     """AI-KD: a student of misaligned crops that answers as the teacher does on aligned ones."""
-    _train_student("aikd", recipe, faces, labels, out, start, teacher, teacher_preprocessing, threads)
+    _set_threads(threads)
+    _train_student("aikd", recipe, faces, labels, out, start, (teacher, teacher_preprocessing), minutes)
 
 
 @train.command("diffiqa-r")
@@ -132,9 +147,11 @@ def train_diffiqa_r(
     out: OutOption = Path("checkpoints/diffiqa-r"),
     start: StartOption = None,
     threads: ThreadsOption = None,
+    minutes: MinutesOption = None,
 ) -> None:
     """DifFIQA(R): plain regression of labels on a recognition backbone."""
-    _train_student("diffiqa-r", recipe, faces, labels, out, start, None, None, threads)
+    _set_threads(threads)
+    _train_student("diffiqa-r", recipe, faces, labels, out, start, None, minutes)
 
 
 @train.command("diffusion")
@@ -143,18 +160,20 @@ def train_diffusion(
     recipe: RecipeOption = None,
     out: OutOption = Path("checkpoints/diffusion"),
     threads: ThreadsOption = None,
+    minutes: MinutesOption = None,
 ) -> None:
     """The UNet that DifFIQA asks for reconstructions; needs no labels."""
     from .diffiqa.training import train_diffusion as run_training
     from .distill.data import read_training_faces
     from .distill.recipes import DiffusionRecipe, recipe_for
+    from .stopping import stopping
 
     _set_threads(threads)
     settings = recipe_for(DiffusionRecipe, recipe)
     found = read_training_faces(faces, None)
-    with _bar("training diffusion") as tick:
-        run = run_training(settings, found, out, lambda step, total, _: tick(step, total))
-    typer.echo(f"{run.step} steps: {out / 'checkpoint.pt'}")
+    with bar("training diffusion") as tick, stopping(minutes) as stop:
+        run = run_training(settings, found, out, lambda step, total, _: tick(step, total), stop=stop)
+    _tell_end(run, settings.steps, stop, out / "checkpoint.pt")
 
 
 def import_model(
@@ -181,36 +200,50 @@ def _train_student(
     labels: list[Path],
     out: Path,
     start: Path | None,
-    teacher: Path | None,
-    preprocessing: Preprocessing | None,
-    threads: int | None,
+    teacher: tuple[Path, Preprocessing | None] | None,
+    minutes: float | None,
 ) -> None:
     from .distill.data import read_training_faces
     from .distill.recipes import STUDENTS, recipe_for
-    from .distill.student_training import prepare, train_student
+    from .distill.student_training import prepare, steps_of, train_student
+    from .stopping import stopping
 
-    _set_threads(threads)
     settings: LabelRecipe = recipe_for(STUDENTS[method], recipe)
     faces = read_training_faces(folders, labels)
-    embeddings = None if teacher is None else _teacher_embeddings(teacher, preprocessing, faces, out)
-    student = _start(settings, start)
+    embeddings = None if teacher is None else _teacher_embeddings(*teacher, faces, out)
+    student = _start(settings, start, None if embeddings is None else embeddings.shape[1])
     lesson = prepare(settings, faces, embeddings)
-    with _bar(f"training {method}") as tick:
-        run = train_student(settings, lesson, out, student, lambda step, total, _: tick(step, total))
-    typer.echo(f"{run.step} steps, best validation loss {run.best:.4f}: {out / 'best.pth'}")
+    with bar(f"training {method}") as tick, stopping(minutes) as stop:
+        run = train_student(
+            settings, lesson, out, student, lambda step, total, _: tick(step, total), stop=stop
+        )
+    if math.isfinite(run.best):
+        typer.echo(f"best validation loss {run.best:.4f}: {out / 'best.pth'}")
+    _tell_end(run, steps_of(settings, lesson), stop, out / "checkpoint.pt")
 
 
-def _start(recipe: LabelRecipe, start: Path | None) -> Student:
-    """The student with the given weights, or random ones of the recipe's seed."""
+def _tell_end(run: Run, total: int, stop: Stopping, path: Path) -> None:
+    """What is done and where it lies; ends the program with 130 if somebody broke it off."""
+    rest = "" if run.step >= total else f" of {total}; the same command goes on"
+    typer.echo(f"{run.step} steps{rest}: {path}")
+    if stop.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _start(recipe: LabelRecipe, start: Path | None, width: int | None) -> Student:
+    """The student with the given weights, or random ones of the recipe's seed.
+
+    width: of the teacher's embedding, which the student's has too; None: the start's own.
+    """
     import torch
 
     from .checkpoints import load_weights, read_state_dict
-    from .networks import build_student
+    from .networks import build_student, embedding_size_of
 
     torch.manual_seed(recipe.seed)
-    student = build_student(recipe.architecture)
+    state = {} if start is None else read_state_dict(start)
+    student = build_student(recipe.architecture, width or embedding_size_of(state))
     if start is not None:
-        state = read_state_dict(start)
         whole = any(name in state for name in student.state_dict())
         load_weights(student if whole else student.backbone, state, start)
     return student
@@ -236,7 +269,7 @@ def _teacher_embeddings(
     if kept.is_file():
         return np.asarray(np.load(kept, allow_pickle=False), np.float32)
     rows: list[NDArray[np.float32]] = []
-    with torch.inference_mode(), _bar("embedding with the teacher") as tick:
+    with torch.inference_mode(), bar("embedding with the teacher") as tick:
         for first in range(0, len(faces), EMBEDDING_BATCH):
             chips = faces.chips(np.arange(first, min(first + EMBEDDING_BATCH, len(faces))))
             rows.append(recogniser(torch.from_numpy(chips).permute(0, 3, 1, 2).float() / 255).numpy())
@@ -253,16 +286,3 @@ def _set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; called with (done, total)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,8 +1,9 @@
 """A student's checkpoint as the ONNX network that the pipeline runs.
 
 Input `chips` (n, 112, 112, 3) uint8 RGB; the change of layout and (x/255 − .5)/.5 are nodes of the graph.
-Outputs `embedding` (n, 512) float32 as the backbone gives it (of unit length from MobileFaceNet only) and
-`quality` (n,) float32, raw. The batch is dynamic; operators are the standard ones of opset 18.
+Outputs `embedding` (n, d) float32, d = 512 in the published ones, as the backbone gives it (of unit length
+from MobileFaceNet only) and `quality` (n,) float32, raw. The batch is dynamic; operators are the standard
+ones of opset 18.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from ..stream.errors import EngineUnavailable, ModelInvalid
 from ..stream.types import CHIP_PX, U8
 from .checkpoints import load_weights, read_state_dict, unwritten
-from .networks import Architecture, Student, build_student
+from .networks import Architecture, Student, build_student, embedding_size_of
 
 OPSET: Final = 18
 MAX_OPSET: Final = 20
@@ -61,8 +62,9 @@ def import_checkpoint(checkpoint: Path, architecture: Architecture, out: Path) -
     Raises ModelInvalid for a checkpoint of another architecture or a graph that disagrees by more than 1e-4,
     WeightsUnavailable, WeightsCorrupt, OutputUnwritable, and EngineUnavailable without the extra `fiqa`.
     """
-    student = build_student(architecture)
-    load_weights(student, read_state_dict(checkpoint), checkpoint)
+    state = read_state_dict(checkpoint)
+    student = build_student(architecture, embedding_size_of(state))
+    load_weights(student, state, checkpoint)
     return export_student(student, out)
 
 

@@ -8,6 +8,7 @@ from ..engines.models.recognisers import FAMILIES, Family
 
 Method = Literal["faceqan", "diffiqa"]
 StudentMethod = Literal["ediffiqa", "diffiqa-r", "aikd"]
+Autocast = Literal["none", "bfloat16"]
 Architecture = Literal["ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l", "aikd", "diffiqa-r"]
 Preprocessing = Literal["imagenet", "symmetric", "symmetric-bgr", "chips", "dlib", Family]
 

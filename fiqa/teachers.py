@@ -15,6 +15,7 @@ from ..stream.types import U8
 from . import faceqan
 from .diffiqa import Diffusion, draw_noise, score
 from .diffiqa.scoring import NOISE_INDEX, REPEATS
+from .methods import Autocast
 
 
 class Teacher(Protocol):
@@ -31,7 +32,11 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FaceQANSettings:
-    """Babnik et al., ICPR 2022: ε, l steps, k copies, exponent p, clip range of the pixels."""
+    """Babnik et al., ICPR 2022: ε, l steps, k copies, exponent p, clip range of the pixels.
+
+    autocast: the recogniser's arithmetic; bfloat16 is about three times as fast on CPUs that have it, and not
+    the paper's.
+    """
 
     seed: int = 0
     epsilon: float = faceqan.EPSILON
@@ -39,6 +44,7 @@ class FaceQANSettings:
     copies: int = faceqan.COPIES
     exponent: float = faceqan.EXPONENT
     clip: tuple[float, float] = faceqan.CLIP
+    autocast: Autocast = "none"
 
 
 class FaceQAN:
@@ -47,8 +53,8 @@ class FaceQAN:
     components: tuple[str, ...] = ("q_adv", "symmetry")
 
     def __init__(self, recogniser: nn.Module, settings: FaceQANSettings | None = None) -> None:
-        self._embed = recogniser
         self._settings = settings or FaceQANSettings()
+        self._recogniser = recogniser
 
     def settings(self) -> Mapping[str, Any]:
         return {"method": "faceqan", **asdict(self._settings)}
@@ -64,15 +70,24 @@ class FaceQAN:
         rows = zip(scores.reshape(-1), stable.reshape(-1), symmetry, strict=True)
         return [(float(q), float(a), float(f)) for q, a, f in rows]
 
+    def _embed(self, x: Tensor) -> Tensor:
+        with _arithmetic(self._settings.autocast):
+            embedding: Tensor = self._recogniser(x)
+        return embedding.float()
+
 
 @dataclass(frozen=True, slots=True)
 class DifFIQASettings:
-    """Babnik et al., IJCB 2023: n repeats, t the index of the noise. diffusion_sha256: of the UNet's file."""
+    """Babnik et al., IJCB 2023: n repeats, t the index of the noise. diffusion_sha256: of the UNet's file.
+
+    autocast: arithmetic of the UNet and the recogniser.
+    """
 
     seed: int = 0
     repeats: int = REPEATS
     t: int = NOISE_INDEX
     diffusion_sha256: str = ""
+    autocast: Autocast = "none"
 
 
 class DifFIQA:
@@ -98,12 +113,17 @@ class DifFIQA:
             [m[:, : s.repeats] for _, m in drawn] + [m[:, s.repeats :] for _, m in drawn], dim=1
         )
         x = _pixels(chips) * 2 - 1
-        scores = score(self._diffusion, self._embed, x, noise, noises, s.repeats, s.t)
+        with _arithmetic(s.autocast):
+            scores = score(self._diffusion, self._embed, x, noise, noises, s.repeats, s.t)
         return [(float(value),) for value in scores]
 
     def _embed(self, x: Tensor) -> Tensor:
         embedding: Tensor = self._recogniser((x + 1) / 2)
-        return embedding
+        return embedding.float()
+
+
+def _arithmetic(autocast: Autocast) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=autocast == "bfloat16")
 
 
 def _pixels(chips: U8) -> Tensor:
@@ -116,12 +136,16 @@ def generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def faceqan_settings(seed: int, copies: int | None) -> FaceQANSettings:
+def faceqan_settings(seed: int, copies: int | None, autocast: Autocast = "none") -> FaceQANSettings:
     """The paper's settings with this seed, and k where it is given."""
-    return FaceQANSettings(seed) if copies is None else FaceQANSettings(seed, copies=copies)
+    return FaceQANSettings(seed, copies=faceqan.COPIES if copies is None else copies, autocast=autocast)
 
 
-def diffiqa_settings(seed: int, repeats: int | None, diffusion: Path) -> DifFIQASettings:
+def diffiqa_settings(
+    seed: int, repeats: int | None, diffusion: Path, autocast: Autocast = "none"
+) -> DifFIQASettings:
     """The paper's settings with this seed, the hash of the UNet's file, and n where it is given."""
     digest = hashlib.sha256(diffusion.read_bytes()).hexdigest()
-    return DifFIQASettings(seed, REPEATS if repeats is None else repeats, diffusion_sha256=digest)
+    return DifFIQASettings(
+        seed, REPEATS if repeats is None else repeats, diffusion_sha256=digest, autocast=autocast
+    )

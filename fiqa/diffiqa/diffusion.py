@@ -105,7 +105,7 @@ class Diffusion(nn.Module):
         x = x_t
         for step, (now, after) in enumerate(pairwise(times)):
             index = torch.full((len(x),), now, device=x.device, dtype=torch.long)
-            clean: Tensor = self.model(x, index).clamp(-1, 1)
+            clean: Tensor = self.model(x, index).to(x.dtype).clamp(-1, 1)
             if after < 0:
                 return clean
             recip, recip_m1 = self.sqrt_recip_alphas_cumprod[now], self.sqrt_recipm1_alphas_cumprod[now]

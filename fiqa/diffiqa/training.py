@@ -28,14 +28,18 @@ def train_diffusion(
     folder: Path,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Trains to the recipe's last step, or for `stop_after` more; resumes what the folder holds.
+    """Trains to the recipe's last step, or for `stop_after` more, or until `stop()` after one of them;
+    resumes what the folder holds.
 
     checkpoint.pt has the layout of the reference ({step, model, opt, ema, scaler}); scoring uses `model`.
     Every step draws its images, degradations, times and noise from (seed, step).
     """
     torch.manual_seed(recipe.seed)
     diffusion = Diffusion(UNet(recipe.dim, recipe.multipliers), recipe.timesteps)
+    if recipe.autocast == "bfloat16":
+        diffusion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Adam(diffusion.model.parameters(), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2))
     average = AveragedWeights(recipe.average_decay)
     run = Run(folder, recipe, faces.digest(), diffusion, optimiser, average)
@@ -48,10 +52,13 @@ def train_diffusion(
             run.record(training_loss=loss)
         if run.step % recipe.average_every == 0:
             average.update(diffusion)
-        if run.step % recipe.checkpoint_every == 0 or run.step == last:
+        stopped = stop()
+        if run.step % recipe.checkpoint_every == 0 or run.step == last or stopped:
             run.save()
         if progress is not None:
             progress(run.step, recipe.steps, loss)
+        if stopped:
+            break
     return run
 
 
@@ -61,6 +68,8 @@ def _step(recipe: DiffusionRecipe, run: Run, diffusion: Diffusion, faces: Traini
     total = 0.0
     for part in range(recipe.accumulate):
         x, x_lq, t, noise = _batch(recipe, run.step * recipe.accumulate + part, faces)
+        if recipe.autocast == "bfloat16":
+            x = x.contiguous(memory_format=torch.channels_last)
         with autocast(recipe):
             loss = diffusion.loss(x, x_lq, t, noise) / recipe.accumulate
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...stream.errors import ConfigError
-from ..methods import Architecture, StudentMethod
+from ..methods import Architecture, Autocast, StudentMethod
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -26,7 +26,7 @@ class Recipe(BaseModel):
 
     seed: int = 42069
     checkpoint_every: int = Field(200, ge=1)
-    autocast: Literal["none", "bfloat16"] = "none"
+    autocast: Autocast = "none"
 
 
 class StudentRecipe(Recipe):

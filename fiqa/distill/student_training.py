@@ -113,8 +113,10 @@ def train_student(
     student: Student | None = None,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Trains to the end of the recipe, or for `stop_after` more steps; resumes what the folder holds.
+    """Trains to the end of the recipe, or for `stop_after` more steps, or until `stop()` after one of them;
+    resumes what the folder holds.
 
     student: the start, by default random weights drawn from the recipe's seed. Writes checkpoint.pt,
     curve.csv, curve.png and, after each validation that is the best so far, best.pth (a state dict).
@@ -135,9 +137,8 @@ def train_student(
     average = AveragedWeights(recipe.average_alpha) if isinstance(recipe, AIKDRecipe) else None
     run = Run(folder, recipe, lesson.digest(), student, optimiser, average)
     run.resume()
-    per_epoch = batches_per_epoch(len(lesson.train), recipe.batch_size)
-    total = per_epoch * recipe.epochs
-    validated = _validated_steps(recipe, per_epoch)
+    total = steps_of(recipe, lesson)
+    validated = _validated_steps(recipe, total // recipe.epochs)
     last = total if stop_after is None else min(total, run.step + stop_after)
     for rows in islice(_steps(recipe, lesson), run.step, last):
         loss = _step(recipe, lesson, run, student, rows, total)
@@ -146,11 +147,19 @@ def train_student(
             run.record(training_loss=loss)
         if run.step in validated:
             _validate(recipe, lesson, run, student)
-        if run.step % recipe.checkpoint_every == 0 or run.step == last:
+        stopped = stop()
+        if run.step % recipe.checkpoint_every == 0 or run.step == last or stopped:
             run.save()
         if progress is not None:
             progress(run.step, total, loss)
+        if stopped:
+            break
     return run
+
+
+def steps_of(recipe: LabelRecipe, lesson: Lesson) -> int:
+    """Steps of a whole run."""
+    return batches_per_epoch(len(lesson.train), recipe.batch_size) * recipe.epochs
 
 
 def _validated_steps(recipe: LabelRecipe, per_epoch: int) -> set[int]:

@@ -86,7 +86,7 @@ def evaluate(
 ) -> None:
     """Compare quality scores: error-versus-discard curves, best frame of each track, templates."""
     with _extra():
-        from ..cli import _bar
+        from ..progress import bar
         from .open import open_dataset
         from .report import write
         from .run import Settings, runtime
@@ -96,7 +96,7 @@ def evaluate(
     methods = _methods(scores or [], scorer or [], made_by or [])
     settings = Settings(tuple(fmr or (1e-3,)), resamples, lightqnet, cache)
     sets = [open_dataset(path, frames) for path in datasets]
-    results = run(sets, judges, methods, settings, _finder(yunet), _bar)
+    results = run(sets, judges, methods, settings, _finder(yunet), bar)
     cost = runtime(sets[0], judges[0], methods, _finder(yunet)) if time else None
     for path in write(out, results, methods, settings, cost):
         typer.echo(path)
@@ -130,7 +130,7 @@ def calibrate(
 ) -> None:
     """Fit score → probability that a face is recognised by YOUR model, and suggest thresholds."""
     with _extra():
-        from ..cli import _bar
+        from ..progress import bar
         from .calibrate import TARGETS, calibrate_folder, summary
         from .run import Judge
 
@@ -139,7 +139,7 @@ def calibrate(
     network = None if table else _network(scorer or STUDENT)
     with _finder(yunet) as finder:
         done = calibrate_folder(
-            faces, judge, network, table, fmr, tuple(target_fnmr or TARGETS), out, finder, cache, _bar
+            faces, judge, network, table, fmr, tuple(target_fnmr or TARGETS), out, finder, cache, bar
         )
     for line in summary(done):
         typer.echo(line)

@@ -7,17 +7,20 @@ from .mobilefacenet import MobileFaceNet
 from .students import (
     AIKD,
     ARCHITECTURES,
+    EMBEDDING,
     Backbone,
     DifFIQAR,
     EDifFIQA,
     QualityMLP,
     Student,
     build_student,
+    embedding_size_of,
 )
 
 __all__ = [
     "AIKD",
     "ARCHITECTURES",
+    "EMBEDDING",
     "Architecture",
     "Backbone",
     "DifFIQAR",
@@ -28,4 +31,5 @@ __all__ = [
     "QualityMLP",
     "Student",
     "build_student",
+    "embedding_size_of",
 ]

@@ -12,7 +12,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from typing import Final, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from .mobilefacenet import MobileFaceNet
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 Backbone = IResNet | MobileFaceNet
+EMBEDDING: Final = 512
+"""Width of the published networks' embedding; a student of another teacher has that teacher's."""
 
 
 class QualityMLP(nn.Module):
@@ -108,20 +111,32 @@ class DifFIQAR(nn.Module):
 Student = EDifFIQA | AIKD | DifFIQAR
 
 
-def build_student(architecture: Architecture) -> Student:
+def build_student(architecture: Architecture, embedding_size: int = EMBEDDING) -> Student:
     """The network of that name with random weights."""
     match architecture:
         case "ediffiqa-t":
-            return EDifFIQA(MobileFaceNet())
+            return EDifFIQA(MobileFaceNet(embedding_size))
         case "ediffiqa-s":
-            return EDifFIQA(IResNet(18))
+            return EDifFIQA(IResNet(18, embedding_size))
         case "ediffiqa-m":
-            return EDifFIQA(IResNet(50))
+            return EDifFIQA(IResNet(50, embedding_size))
         case "ediffiqa-l":
-            return EDifFIQA(IResNet(100))
+            return EDifFIQA(IResNet(100, embedding_size))
         case "aikd":
-            return AIKD(IResNet(100))
+            return AIKD(IResNet(100, embedding_size))
         case "diffiqa-r":
-            return DifFIQAR(IResNet(100))
+            return DifFIQAR(IResNet(100, embedding_size))
         case _:
             raise ValueError(f"expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
+
+
+def embedding_size_of(state: Mapping[str, Tensor]) -> int:
+    """How wide the embedding is in the weights of a student or a backbone; EMBEDDING where they don't say.
+
+    The last batch norm has it in both backbones: `features` in IResNet, `bn` in MobileFaceNet.
+    """
+    for prefix in ("", "base_model.", "feature_extractor.", "base."):
+        for name in ("features.weight", "bn.weight"):
+            if (scale := state.get(prefix + name)) is not None:
+                return int(scale.numel())
+    return EMBEDDING

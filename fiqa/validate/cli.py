@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...stream.errors import ConfigError
-from ..methods import Method, Preprocessing
+from ..methods import Autocast, Method, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +49,9 @@ def validate(
         Preprocessing | None, typer.Option(help="What the recogniser takes; known for torch files.")
     ] = None,
     copies: Annotated[int | None, typer.Option(min=1, help="FaceQAN's k (10), DifFIQA's n (10).")] = None,
+    autocast: Annotated[
+        Autocast, typer.Option(help="Arithmetic of the teacher; bfloat16 is faster where the CPU has it.")
+    ] = "none",
     threads: Annotated[int | None, typer.Option(min=1, help="torch's threads; default all cores.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the reports; default RUN_DIR.")] = None,
 ) -> None:
@@ -57,7 +60,8 @@ def validate(
     The last line is `PASS: …` or `FAIL: …`. Exit codes: 0 pass, 4 fail, others as of `facesieve run`.
     """
     from ...stream.sinks.files import make_folder
-    from ..cli import _bar, _set_threads
+    from ..cli import _set_threads
+    from ..progress import bar
     from ..recognisers import load_recogniser
     from .report import write_reports
     from .run import Plan, validate_run
@@ -67,8 +71,8 @@ def validate(
     recogniser = load_recogniser(fr, fr_preprocessing)
     wanted = Thresholds(min_spearman, max_regret, max_error_rise)
     plan = Plan(sample, tracks, seed, fmr, threshold, BATCH[method], wanted)
-    teacher = _teacher(method, recogniser, diffusion, seed, copies)
-    with _bar(f"asking {method}") as tick:
+    teacher = _teacher(method, recogniser, diffusion, seed, copies, autocast)
+    with bar(f"asking {method}") as tick:
         done = validate_run(run_dir, teacher, recogniser, fr, plan, tick)
     target = out or run_dir
     make_folder(target)
@@ -80,16 +84,22 @@ def validate(
 
 
 def _teacher(
-    method: Method, recogniser: nn.Module, diffusion: Path | None, seed: int, copies: int | None
+    method: Method,
+    recogniser: nn.Module,
+    diffusion: Path | None,
+    seed: int,
+    copies: int | None,
+    autocast: Autocast,
 ) -> Teacher:
     from ..teachers import DifFIQA, FaceQAN, diffiqa_settings, faceqan_settings
 
     if method == "faceqan":
-        return FaceQAN(recogniser, faceqan_settings(seed, copies))
+        return FaceQAN(recogniser, faceqan_settings(seed, copies, autocast))
     if diffusion is None:
         raise ConfigError(
             "DifFIQA needs a trained UNet: give --diffusion, as `facesieve train diffusion` writes it"
         )
     from ..diffiqa import load_diffusion
 
-    return DifFIQA(recogniser, load_diffusion(diffusion), diffiqa_settings(seed, copies, diffusion))
+    settings = diffiqa_settings(seed, copies, diffusion, autocast)
+    return DifFIQA(recogniser, load_diffusion(diffusion), settings)

@@ -84,6 +84,16 @@ def test_a_checkpoint_of_another_architecture_is_named(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_student_of_another_teacher_keeps_its_width(tmp_path):
+    torch.manual_seed(0)
+    torch.save(build_student("ediffiqa-t", 24).state_dict(), tmp_path / "t.pth")
+    import_checkpoint(tmp_path / "t.pth", "ediffiqa-t", tmp_path / "t.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "t.onnx"))
+    embedding, quality = session.run(["embedding", "quality"], {"chips": chips(2)})
+    assert (embedding.shape, quality.shape) == ((2, 24), (2,))
+
+
+@pytest.mark.slow
 def test_the_tiny_published_student(tmp_path):
     torch.manual_seed(0)
     student = build_student("ediffiqa-t").eval()

@@ -205,3 +205,21 @@ def test_diffusion_is_read_from_every_layout(tmp_path):
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "no.pt")
     with pytest.raises(ModelInvalid, match=r"diffusion UNet.*no\.pt"):
         load_diffusion(tmp_path / "no.pt")
+
+
+@pytest.mark.parametrize("method", ["faceqan", "diffiqa"])
+def test_bfloat16_ranks_much_alike_and_says_so(method):
+    torch.manual_seed(1)
+    diffusion = Diffusion(UNet(8, (1, 1, 1, 1, 1))).eval()
+    pair = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3)).astype(np.uint8)
+    scores = {}
+    for autocast in ("none", "bfloat16"):
+        labeller = (
+            FaceQAN(TinyRecogniser(), FaceQANSettings(copies=2, steps=2, autocast=autocast))
+            if method == "faceqan"
+            else DifFIQA(TinyRecogniser(), diffusion, DifFIQASettings(repeats=1, t=2, autocast=autocast))
+        )
+        assert labeller.settings()["autocast"] == autocast
+        scores[autocast] = [row[0] for row in labeller.label(pair, ["x", "y", "z"])]
+    assert scores["none"] != scores["bfloat16"]
+    assert scores["none"] == pytest.approx(scores["bfloat16"], abs=0.03)

@@ -23,7 +23,7 @@ from facesieve.fiqa.distill.recipes import (
     EDifFIQARecipe,
     read_recipe,
 )
-from facesieve.fiqa.distill.student_training import build_optimiser, prepare, train_student
+from facesieve.fiqa.distill.student_training import build_optimiser, prepare, steps_of, train_student
 from facesieve.fiqa.networks import AIKD, DifFIQAR, EDifFIQA
 from facesieve.stream.errors import ConfigError, OutputExists, SourceUnreadable
 
@@ -103,6 +103,15 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, faces,
     best, again = (read_checkpoint(tmp_path / side / "best.pth") for side in ("whole", "cut"))
     assert all(torch.equal(best[name], again[name]) for name in best)
     assert (tmp_path / "cut" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_is_told_to_stop_is_saved_at_that_step(tmp_path, faces):
+    recipe = DifFIQARRecipe(batch_size=8, epochs=3, checkpoint_every=1000)
+    answers = iter([False, True])
+    lesson = prepare(recipe, faces, None)
+    run = train_student(recipe, lesson, tmp_path, start(DifFIQAR), stop=lambda: next(answers))
+    assert run.step == 2 < steps_of(recipe, lesson)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 2
 
 
 def test_it_learns(tmp_path, faces):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facesieve.fiqa.networks import ARCHITECTURES, IResNet, build_student
+from facesieve.fiqa.networks import ARCHITECTURES, IResNet, build_student, embedding_size_of
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +105,13 @@ def test_unknown_architecture_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"ediffiqa-t.*got 'ediffiqa-x'"):
         build_student("ediffiqa-x")
     assert len(ARCHITECTURES) == 6
+
+
+@pytest.mark.parametrize("architecture", ["ediffiqa-t", "ediffiqa-s"])
+def test_the_width_of_an_embedding_is_read_off_student_and_backbone(architecture):
+    with torch.device("meta"):
+        student = build_student(architecture, 24)
+    assert embedding_size_of(student.state_dict()) == 24
+    assert embedding_size_of(student.backbone.state_dict()) == 24
+    assert student.head(torch.zeros(1, 24, device="meta")).shape == (1, 1)
+    assert embedding_size_of({}) == 512

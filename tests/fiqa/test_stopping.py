@@ -1,0 +1,54 @@
+"""Long work ends when it is told to, and says how far it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from facesieve.fiqa import progress
+from facesieve.fiqa.stopping import Stopping, stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_the_second_ends(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), stopping() as stop:  # noqa: PT012 - both signals belong together
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop.interrupted
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_time_that_is_up_is_no_interruption():
+    now = [0.0]
+    stop = Stopping(until_s=60.0, clock=lambda: now[0])
+    assert not stop()
+    now[0] = 60.0
+    assert stop()
+    assert not stop.interrupted
+
+
+def test_no_minutes_stop_at_once_and_none_never():
+    with stopping(0) as stop:
+        assert stop()
+    with stopping(None) as stop:
+        assert not stop()
+
+
+def test_a_log_gets_a_line_a_minute(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.bar("training") as tick:
+        for step in range(1, 7):
+            now[0] += 30.0
+            tick(step, 6)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "training: 2 of 6, 60 s each",
+        "training: 4 of 6, 40 s each",
+        "training: 6 of 6, 36 s each",
+    ]
