@@ -498,6 +498,7 @@ def _policy(whole: Config) -> SelectionPolicy:
         min_sharpness=config.min_sharpness,
         max_occlusion=config.max_occlusion,
         fit=None if config.profile is None else read_profile(config.profile).failures,
+        prefer_fit=config.prefer_fit,
         min_score=config.min_score,
         min_quality=config.min_quality,
         enrol_min_quality=config.enrol_min_quality,

@@ -109,6 +109,13 @@ def run(
         str | None,
         typer.Option(help="What a face must meet: surveillance, enrolment, portrait-iso or a TOML file."),
     ] = None,
+    prefer_fit: Annotated[
+        bool,
+        typer.Option(
+            "--prefer-fit",
+            help="With --profile: where no face of a track meets it, keep its best others, marked as unfit.",
+        ),
+    ] = False,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     tracker: Annotated[Trackers | None, typer.Option(help="Default bytetrack.")] = None,
     scorer: Annotated[
@@ -152,7 +159,7 @@ def run(
     from .job import run_sources, whole_report
 
     settings = _settings(config, top_k, detector, tracker, scorer, engine, every_frame)
-    settings = _selecting(settings, diversity, emit, profile)
+    settings = _selecting(settings, diversity, emit, profile, prefer_fit=prefer_fit)
     people = {"store": store, "embedder": embedder, "threshold": threshold}
     people = {name: value for name, value in people.items() if value is not None}
     settings = settings.model_copy(update={"identity": settings.identity.model_copy(update=people)})
@@ -285,9 +292,14 @@ def _settings(
 
 
 def _selecting(
-    settings: Config, diversity: Diversity | None, emit: Emit | None, profile: str | None
+    settings: Config,
+    diversity: Diversity | None,
+    emit: Emit | None,
+    profile: str | None,
+    *,
+    prefer_fit: bool,
 ) -> Config:
-    asked = {"diversity": diversity, "emit": emit, "profile": profile}
+    asked = {"diversity": diversity, "emit": emit, "profile": profile, "prefer_fit": prefer_fit or None}
     table = {name: value for name, value in asked.items() if value is not None}
     return settings.model_copy(update={"selection": settings.selection.model_copy(update=table)})
 

@@ -192,13 +192,14 @@ class SelectionConfig(Table):
     min_face_px: shorter side of the face box. max_yaw_deg, max_pitch_deg, max_roll_deg: head pose estimated
     from the landmarks. max_truncated: share of the chip outside the frame. min_sharpness: of the chip,
     whatever the scorer. max_occlusion: covered share of the face. profile: requirements that a face must meet
-    (docs/components.md): surveillance, enrolment, portrait-iso or a file. min_score: of the scorer in use.
+    (docs/components.md): surveillance, enrolment, portrait-iso or a file. prefer_fit: where no face of a
+    track meets it, keep the best of the others, marked as unfit. min_score: of the scorer in use.
     min_quality, enrol_min_quality, quick_threshold: calibrated; a shot that reaches enrol_min_quality is
     marked, where components are measured only if it meets the profile enrolment, too. min_hits: detections a
-    track needs. min_gap_ms: least time between two kept shots. max_track_ms:
-    a track that goes on for longer is cut into windows with shots of their own; None = never. skip_hopeless:
-    don't score faces that most likely would not become shots (the shipped student only; not on TensorRT, nor
-    when output.keep_candidates wants all scores).
+    track needs. min_gap_ms: least time between two kept shots. max_track_ms: a track that goes on for longer
+    is cut into windows with shots of their own; None = never. skip_hopeless: don't score faces that most
+    likely would not become shots (the shipped student only; not on TensorRT, nor when output.keep_candidates
+    wants all scores).
 
     diversity: what shots of a track should differ in; diversity_weight: the calibrated quality that being
     wholly different is worth. emit: quality = shots are told when their track ends; timeliness = one also
@@ -214,6 +215,7 @@ class SelectionConfig(Table):
     min_sharpness: Ratio | None = None
     max_occlusion: Ratio | None = None
     profile: str | None = None
+    prefer_fit: bool = False
     max_yaw_deg: Degrees | None = 60
     max_pitch_deg: Degrees | None = 50
     max_roll_deg: Degrees | None = 60

@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from .job import Outcome
+from .job import Outcome, Row
 from .notices import noted
 from .stream.decode.sources import printable
 from .stream.pipeline import Progress
@@ -82,6 +82,7 @@ class Screen:
                 failed=dict(summary.failed),
                 end=str(summary.end),
                 scores=[shot.quality.score for shot in result.shots],
+                unfit=[list(shot.unfit) for shot in result.shots],
             )
 
     def revision(self, source: str, revision: ShotRevision) -> None:
@@ -199,7 +200,7 @@ def _table(outcome: Outcome) -> Table:
             str(summary.frames_seen),
             "–" if row.best is None else _quality(row.best),
             *([person] if known else []),
-            row.file or Text(_why_none(row.summary.rejected), style="dim"),
+            _file(row),
         )
     if not outcome.rows:
         table.add_row("", "", "", "", Text("no face found", style="dim"))
@@ -209,6 +210,12 @@ def _table(outcome: Outcome) -> Table:
 def _quality(quality: Quality) -> str:
     """The calibrated probability where the model has one, since a raw score says nothing by itself."""
     return f"{quality.score:.3f}" if quality.calibrated is None else f"{100 * quality.calibrated:.0f} %"
+
+
+def _file(row: Row) -> Text:
+    if row.file is None:
+        return Text(_why_none(row.summary.rejected), style="dim")
+    return Text(f"{row.file} (not fit: {', '.join(row.unfit)})" if row.unfit else row.file)
 
 
 def _why_none(rejected: Any) -> str:

@@ -59,17 +59,19 @@ class _Shots:
         """Looks through all shots: what was measured of them differs."""
         factors: set[str] = set()
         components: set[str] = set()
-        embedded = False
+        embedded = unfit = False
         for _, shot in self._records():
             factors |= shot.factors.keys()
             components |= shot.components.keys()
             embedded = embedded or shot.embedding is not None
+            unfit = unfit or bool(shot.unfit)
         kinds: dict[str, type] = {"folder": str, "source": str, "track": int, "window": int, "identity": int}
         kinds |= {"rank": int, "reason": str, "enrol": bool, "frame_index": int, "pts_s": float}
         kinds |= dict.fromkeys(("wall_s", "x0", "y0", "x1", "y1"), float)
         kinds |= {f"{point}_{axis}": float for point in POINTS for axis in "xy"}
         kinds |= dict.fromkeys(("detection_score", "eye_distance_px", "truncated", "score"), float)
         kinds |= {"calibrated": float, "model": str, "chip": str, "portrait": str}
+        kinds |= {"unfit": str} if unfit else {}
         kinds |= {f"factor_{name}": float for name in sorted(factors)}
         kinds |= {f"component_{name}": float for name in sorted(components)}
         return kinds | ({"embedding": list} if embeddings and embedded else {})
@@ -82,6 +84,7 @@ class _Shots:
             row |= dict(zip(("x0", "y0", "x1", "y1"), shot.box, strict=True))
             for name, (x, y) in zip(POINTS, shot.landmarks, strict=True):
                 row |= {f"{name}_x": x, f"{name}_y": y}
+            row["unfit"] = " ".join(shot.unfit) or None
             row |= {f"factor_{name}": value for name, value in shot.factors.items()}
             row |= {f"component_{name}": value for name, value in shot.components.items()}
             row |= {"folder": source.folder, "identity": self._who.get((index, shot.track))}

@@ -45,11 +45,12 @@ STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvi
 @dataclass(frozen=True, slots=True)
 class Row:
     """One track in the closing table; the rest is on disk by then. best: quality of its best shot, if any,
-    without its embedding, factors and components: a long film has many tracks."""
+    without its embedding, factors and components: a long film has many tracks. unfit: what it lacks."""
 
     summary: TrackSummary
     best: Quality | None
     file: str | None
+    unfit: tuple[str, ...] = ()
 
     @staticmethod
     def of(result: TrackResult) -> Row:
@@ -58,6 +59,7 @@ class Row:
             dataclasses.replace(result.summary, timeline=()),
             Quality(best.quality.score, best.quality.model, best.quality.calibrated) if best else None,
             shot_files(result.summary.track, 1, result.summary.window)[0] if best else None,
+            best.unfit if best else (),
         )
 
 

@@ -21,12 +21,14 @@ def ticks(seconds: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A scored crop that passed every test. ticks: its PTS in whole microseconds. view: for diversity."""
+    """A scored crop that passed every test. ticks: its PTS in whole microseconds. view: for diversity. unfit:
+    the requirements that it misses, where it is held for want of a fit one."""
 
     crop: Crop
     quality: Quality
     ticks: int
     view: View | None = None
+    unfit: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[float, int]:

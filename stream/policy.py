@@ -39,7 +39,9 @@ class SelectionPolicy:
 
     Tests on the components, which an Assessor measures only of candidates that passed everything else and
     could still become a shot: max_occlusion: largest covered share of the face, in [0, 1], 1 −
-    face_occlusion_prevention / 100. fit: a requirement profile.
+    face_occlusion_prevention / 100. fit: a requirement profile. prefer_fit: where no face of a track (or
+    window) is fit, the best of those that failed nothing but the profile are kept, and say what they lack;
+    with False such a track has no shot.
 
     Tests on the whole track: min_hits: detections of it, ≥ 1. min_track_s: first to last detection, ≥ 0.
 
@@ -67,6 +69,7 @@ class SelectionPolicy:
     min_sharpness: float | None = None
     max_occlusion: float | None = None
     fit: Fit | None = None
+    prefer_fit: bool = False
     min_score: float | None = None
     min_quality: float | None = None
     enrol_min_quality: float | None = None
@@ -94,6 +97,8 @@ class SelectionPolicy:
             if getattr(self, name) not in known:
                 got = getattr(self, name)
                 raise ConfigError(f"selection.{name}: expected one of {', '.join(known)}, got {got!r}")
+        if self.prefer_fit and self.fit is None:
+            raise ConfigError("selection.prefer_fit: expected a selection.profile to prefer by, got none")
         if self.max_track_s is not None and self.max_track_s < self.min_track_s:
             raise ConfigError(
                 f"selection: expected a max_track of at least min_track, {self.min_track_s:g} s, "

@@ -33,12 +33,14 @@ REMEMBERED_ENDS = 1024
 
 @dataclass(slots=True)
 class _Window:
-    """A live track, or the newest window of one. refused: detections that a test refused, by reason."""
+    """A live track, or the newest window of one. spare: unfit candidates, as long as there is no fit one and
+    the policy wants them then. refused: detections that a test refused, by reason."""
 
     number: int
     first_s: float
     last_s: float
     candidates: Candidates
+    spare: Candidates | None
     emission: Emission
     seen: int = 0
     scored: int = 0
@@ -71,6 +73,9 @@ class TopKSelector:
     Windows. The first detection max_track_s or more after a window's first one begins the next window, so
     every detection is in one; a window counts and chooses for itself, but keeps min_gap_s to the shots of the
     one before. min_hits and min_track_s are of the whole track, and waived for a window that ended before it.
+
+    With prefer_fit, as many unfit candidates are held besides until the first fit one comes; they are counted
+    as UNFIT unless they become shots in the end. Nothing unfit is told early.
     """
 
     def __init__(self, policy: SelectionPolicy, *, source: str, stills: bool = False) -> None:
@@ -87,7 +92,8 @@ class TopKSelector:
     @property
     def held(self) -> int:
         """Crops in memory now, of all live tracks: for each at most what Candidates says."""
-        return sum(len(track.window.candidates) for track in self._tracks.values())
+        windows = [track.window for track in self._tracks.values()]
+        return sum(len(w.candidates) + (len(w.spare) if w.spare is not None else 0) for w in windows)
 
     def admit(self, crop: Crop) -> Rejection | None:
         """Why a chip is refused before it is scored, None if it may be scored."""
@@ -144,9 +150,13 @@ class TopKSelector:
         if refused is not None:
             window.refused[refused.reason] += 1
             window.failed.update(refused.failed)
+            if refused.reason is Rejection.UNFIT and window.spare is not None:
+                window.spare.add(Candidate(crop, quality, ticks(crop.pts_s), view, refused.failed))
             return refused.reason
         if matters:
             window.candidates.add(Candidate(crop, quality, ticks(crop.pts_s), view))
+            if len(window.candidates):
+                window.spare = None
         else:
             window.candidates.pass_over(ticks(crop.pts_s))
         return None
@@ -168,7 +178,7 @@ class TopKSelector:
     def peek(self, track: int) -> tuple[BestShot, ...]:
         """What a live track would give if it were cut short now, best first; () for one not known."""
         known = self._tracks.get(track)
-        return self._shots(known.window, known.window.candidates.choose()) if known else ()
+        return self._shots(known.window, _chosen(known.window)) if known else ()
 
     def end(self, track: int, why: TrackEnd) -> TrackResult | None:
         """The track's terminal event; None if it was never offered or rejected anything, or has ended."""
@@ -183,8 +193,11 @@ class TopKSelector:
     def _close(self, track: int, known: _Track, why: TrackEnd) -> tuple[TrackResult, tuple[Candidate, ...]]:
         window = known.window
         short = self._is_short(known) and why is TrackEnd.LOST
-        chosen = () if short else window.candidates.choose()
-        rejected = window.refused.copy()
+        chosen = () if short else _chosen(window)
+        rejected, failed = window.refused.copy(), window.failed.copy()
+        for candidate in chosen:
+            rejected[Rejection.UNFIT] -= bool(candidate.unfit)
+            failed.subtract(candidate.unfit)
         if short:
             rejected[Rejection.SHORT_TRACK] += window.seen - rejected.total()
         else:
@@ -202,7 +215,7 @@ class TopKSelector:
             end=why,
             timeline=window.timeline.points(window.candidates, chosen, short=short),
             window=window.number,
-            failed=MappingProxyType(dict(sorted(window.failed.items()))),
+            failed=MappingProxyType({name: failed[name] for name in sorted(failed) if failed[name]}),
         )
         return TrackResult(summary, self._shots(window, chosen)), chosen
 
@@ -227,8 +240,17 @@ class TopKSelector:
 
     def _window(self, number: int, begun_s: float, after: int | None) -> _Window:
         policy = self._policy
-        candidates = Candidates(policy.top_k, policy.min_gap_s, spread=self._spread, after=after)
-        return _Window(number, begun_s, begun_s, candidates, Emission(policy, begun_s))
+        candidates, spare = (
+            Candidates(policy.top_k, policy.min_gap_s, spread=self._spread, after=after) for _ in range(2)
+        )
+        return _Window(
+            number,
+            begun_s,
+            begun_s,
+            candidates,
+            spare if policy.prefer_fit else None,
+            Emission(policy, begun_s),
+        )
 
     def _is_over(self, window: _Window, pts_s: float) -> bool:
         longest = self._policy.max_track_s
@@ -286,7 +308,13 @@ class TopKSelector:
             other = f"good and unlike the other shots ({self._policy.diversity})"
         return tuple(
             BestShot(
-                self._source, c.crop, c.quality, rank, best if rank == 1 else other, self._enrols(c.quality)
+                self._source,
+                c.crop,
+                c.quality,
+                rank,
+                (best if rank == 1 else other) + ("; none was fit" if c.unfit else ""),
+                self._enrols(c.quality) and not c.unfit,
+                c.unfit,
             )
             for rank, c in enumerate(chosen, 1)
         )
@@ -294,3 +322,9 @@ class TopKSelector:
     def _enrols(self, quality: Quality) -> bool:
         least = self._policy.enrol_min_quality
         return least is not None and quality.calibrated is not None and quality.calibrated >= least
+
+
+def _chosen(window: _Window) -> tuple[Candidate, ...]:
+    """The shots that the window would give now: of the unfit, where there is none that is fit."""
+    chosen = window.candidates.choose()
+    return window.spare.choose() if window.spare is not None and not chosen else chosen

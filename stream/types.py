@@ -214,7 +214,8 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class BestShot:
     """A crop that was kept. rank: 1 is the track's best. reason: why it was kept. enrol: good enough to enrol
-    its person, not only to recognise."""
+    its person, not only to recognise. unfit: the requirements that it misses, worst first, where the policy
+    keeps the best of the unfit when nothing fit is found."""
 
     source: str
     crop: Crop
@@ -222,6 +223,7 @@ class BestShot:
     rank: int
     reason: str
     enrol: bool = False
+    unfit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,3 +83,19 @@ def test_score_adds_columns(sieve: object, shared: Path) -> None:
         assert ("eyes_open" in row) == components
     assert list(row)[-3:] == ["yaw_deg", "pitch_deg", "roll_deg"]
     assert 0 <= float(row["head_size"]) <= 100
+
+
+def test_a_profile_that_prefers(sieve: Callable[[dict[str, object]], TrackResult], tmp_path: Path) -> None:
+    """Nobody in the clip has so open eyes: refused, no shot is left; preferred, the score's own choice."""
+    (tmp_path / "wide.toml").write_text("[eyes_open]\nmin = 100\n[eyes_visible]\nmin = 1\n")
+    selection = {"profile": str(tmp_path / "wide.toml")}
+    components = {"enabled": False}
+    asked = sieve({"selection": selection, "components": components})
+    assert asked.shots == ()
+    preferred = sieve({"selection": {**selection, "prefer_fit": True}, "components": components})
+    best = [shot.crop.pts_s for shot in preferred.shots]
+    assert best == [s.crop.pts_s for s in sieve({"selection": {"skip_hopeless": False}}).shots]
+    assert {shot.unfit for shot in preferred.shots} == {("eyes_open",)}
+    seen, rejected = preferred.summary.frames_seen, preferred.summary.rejected
+    assert sum(rejected.values()) + 3 == seen
+    assert rejected[Rejection.UNFIT] == asked.summary.rejected[Rejection.UNFIT] - 3

@@ -41,8 +41,9 @@ class Moment(_Record):
 
 
 class ShotFacts(_Record):
-    """A kept face. image, chip: names of the JPEG of the crop and of the aligned face among the event's
-    images, None where it has none."""
+    """A kept face. unfit: requirements of the profile that it misses, kept for want of a fit one. image,
+    chip: names of the JPEG of the crop and of the aligned face among the event's images, None where it has
+    none."""
 
     rank: int = Field(ge=1)
     pts_s: float
@@ -51,6 +52,7 @@ class ShotFacts(_Record):
     calibrated: float | None
     model: str
     enrol: bool
+    unfit: tuple[str, ...] = ()
     box: Box
     eye_distance_px: float
     detection_score: float
@@ -258,6 +260,7 @@ class Narrator:
             calibrated=None if quality.calibrated is None else round(quality.calibrated, 4),
             model=quality.model,
             enrol=shot.enrol,
+            unfit=shot.unfit,
             box=_box(crop.box.tolist()),
             eye_distance_px=round(crop.eye_distance_px, 2),
             detection_score=round(crop.detection_score, 4),

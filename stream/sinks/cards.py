@@ -153,6 +153,10 @@ class Card:
         badges = (
             '<span class="badge" title="Good enough to enrol this person">enrol</span>' if shot.enrol else ""
         )
+        if shot.unfit:
+            lacks = ", ".join(shortfall(name, self._look.limits) for name in shot.unfit)
+            hint = "No face of the track met the profile"
+            badges += f'<span class="badge unfit" title="{hint}">not fit: {escape(lacks)}</span>'
         profile = self._look.profile
         if profile is not None and shot.components and not profile.failures(shot.components):
             badges += f'<span class="badge" title="Fit for this profile">{escape(profile.name)}</span>'

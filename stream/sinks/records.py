@@ -35,7 +35,8 @@ _R = TypeVar("_R", bound=Record)
 class ShotRecord(Record):
     """A kept shot. Paths are relative to the folder of results and use /.
 
-    window: which part of a long track it is of. enrol: good enough to enrol, not only to recognise.
+    window: which part of a long track it is of. enrol: good enough to enrol, not only to recognise. unfit:
+    the requirements that it misses, kept for want of a fit one.
     """
 
     format: Literal["facesieve.shot/2"] = Field(alias="schema")
@@ -46,6 +47,7 @@ class ShotRecord(Record):
     rank: int = Field(ge=1)
     reason: str
     enrol: bool = False
+    unfit: tuple[str, ...] = ()
     frame_index: int
     pts_s: float
     wall_s: float | None = None
@@ -162,6 +164,8 @@ def shot_record(
         "portrait_origin": None if size is None else crop.portrait_origin,
         "portrait_size": size,
     }
+    if shot.unfit:
+        fields["unfit"] = tuple(printable(name) for name in shot.unfit)
     if crop.wall_s is not None:
         fields["wall_s"] = decimals(crop.wall_s, 3)
     if embedding and quality.embedding is not None:

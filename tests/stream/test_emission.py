@@ -320,3 +320,65 @@ def test_measuring_few_gives_the_shots_of_measuring_all(
             plain.offer(made, scored)
     kept = [[(shot.crop.pts_s, shot.quality.score) for shot in s.peek(1)] for s in (selector, plain)]
     assert kept[0] == kept[1]
+
+
+@given(JUDGED, st.integers(1, 3), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, 2.0]))
+def test_the_best_of_the_unfit_are_kept_where_nothing_is_fit(
+    seen: list[tuple[int, int, bool]], k: int, gap_s: float, window_s: float | None
+) -> None:
+    """As if there were no profile where nothing is fit, and as if there were no such option elsewhere."""
+    wishing = SelectionPolicy(
+        top_k=k, min_gap_s=gap_s, min_hits=1, max_track_s=window_s, fit=fit, prefer_fit=True
+    )
+    strict, free = replace(wishing, prefer_fit=False), replace(wishing, prefer_fit=False, fit=None)
+    told: list[list[TrackResult]] = []
+    for policy in (wishing, strict, free):
+        selector, results = TopKSelector(policy, source="a"), list[TrackResult]()
+        for frame, score, clear in seen:
+            measured = {"sharpness": 100.0 * clear, "eyes_open": 50.0 + 50 * clear}
+            selector.offer(crop(frame / HZ), Quality(float(score), "test", components=measured))
+            results += [e for e in selector.advance(frame / HZ) if isinstance(e, TrackResult)]
+            assert selector.held <= 3 * k - 2
+        end = selector.end(1, TrackEnd.LOST)
+        assert end is not None
+        told.append([*results, end])
+
+    before_s = -99.0
+    for mine, with_profile, without in zip(*told, strict=True):
+        summary = mine.summary
+        assert summary.kept + sum(summary.rejected.values()) == summary.frames_seen
+        times = [[(s.crop.pts_s, s.quality.score) for s in r.shots] for r in (mine, with_profile, without)]
+        unfit = [shot.unfit for shot in mine.shots]
+        if any(unfit):
+            assert unfit == [("sharpness",)] * len(unfit)
+            assert times[1] == []
+            assert all(shot.reason.endswith("; none was fit") and not shot.enrol for shot in mine.shots)
+            assert summary.failed.get("sharpness", 0) == summary.rejected.get(Rejection.UNFIT, 0)
+        if before_s == -99.0:  # a later window keeps its distance to shots that the others may not have
+            assert times[0] == (times[1] or times[2])
+        before_s = max((shot.crop.pts_s for shot in mine.shots), default=before_s)
+
+
+def test_what_is_covered_is_not_kept_for_want_of_better() -> None:
+    policy = SelectionPolicy(min_hits=1, max_occlusion=0.3, fit=fit, prefer_fit=True)
+    selector = TopKSelector(policy, source="clip")
+    covered = {"sharpness": 90.0, "face_occlusion_prevention": 10.0}
+    assert selector.offer(crop(0.0), Quality(0.5, "test", components=covered)) is Rejection.OCCLUDED
+    blurred = {"sharpness": 40.0, "face_occlusion_prevention": 90.0}
+    assert selector.offer(crop(1.0), Quality(0.4, "test", components=blurred)) is Rejection.UNFIT
+    assert [(shot.crop.pts_s, shot.unfit) for shot in selector.peek(1)] == [(1.0, ("sharpness",))]
+
+
+def test_nothing_unfit_is_told_early() -> None:
+    policy = SelectionPolicy(min_hits=1, emit="realtime", silent_s=0.0, fit=fit, prefer_fit=True)
+    selector = TopKSelector(policy, source="clip")
+    told = []
+    for at, sharpness in ((0.0, 40.0), (1.0, 60.0)):
+        selector.offer(crop(at), Quality(0.5 - at / 10, "test", components={"sharpness": sharpness}))
+        told += [event.pts_s for event in selector.advance(at)]
+    assert told == [1.0]
+
+
+def test_preferring_needs_a_profile() -> None:
+    with pytest.raises(ConfigError, match=r"selection.prefer_fit: expected a selection.profile"):
+        SelectionPolicy(prefer_fit=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -231,6 +232,19 @@ def test_a_run_s_profile_says_what_failed(tmp_path: Path, make_result) -> None:
     edit_run = {**run, "config": {"selection": {"profile": "/etc/passwd"}}}
     (tmp_path / "run.json").write_text(json.dumps({"schema": "facesieve.run/1", **edit_run}))
     assert "yaw too large (3)" in render_report(tmp_path).read_text()  # a path in a file is not followed
+
+
+def test_a_shot_kept_for_want_of_a_fit_one_says_what_it_lacks(tmp_path: Path, make_result) -> None:
+    run = {"source": {"name": "door.mp4"}, "config": {"selection": {"profile": "surveillance"}}}
+    whole = make_result(1, (0.5, 0.4))
+    unfit = tuple(dataclasses.replace(shot, unfit=("eyes_open", "yaw_deg")) for shot in whole.shots)
+    write(tmp_path, [dataclasses.replace(whole, shots=unfit), make_result(2, start_s=3.0)], run)
+    first, *others = [json.loads(line) for line in (tmp_path / "shots.jsonl").read_text().splitlines()]
+    assert first["unfit"] == ["eyes_open", "yaw_deg"]
+    assert ["unfit" in line for line in others] == [True, False, False]
+    html = render_report(tmp_path).read_text()
+    assert card(html, "track-1").count(">not fit: eyes closed, yaw &gt; 45°<") == 2
+    assert "not fit" not in card(html, "track-2")
 
 
 def test_requirements_in_words() -> None:
