@@ -77,6 +77,8 @@ def worker(name: str, script: str, job: dict[str, Any]) -> dict[str, Any]:
     """Run one script of tracking_peers in its environment, in a process of its own with one thread."""
     python = environment(name)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    # The caller's PYTHONPATH may lead to our own `trackers`, in the place of the peer's.
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     path = {"PYTHONPATH": str(HERE.parent)} if name == "ours" else {}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "job.json", Path(folder) / "out.json"
@@ -84,7 +86,7 @@ def worker(name: str, script: str, job: dict[str, Any]) -> dict[str, Any]:
         subprocess.run(
             [python, HERE / "tracking_peers" / script, source, target],
             check=True,
-            env={**os.environ, **threads, **path},
+            env={**inherited, **threads, **path},
         )
         return dict(json.loads(target.read_text()))
 

@@ -18,10 +18,12 @@ class ByteTrack:
     a detection that no track wants and that has this score, and high_score, starts one. match_iou: the least
     likeness (overlap times height ratio) of a prediction and its detection. lost_iou: the same for tracks
     that the last update did not see: where they are is a guess, and somebody else may be there. expand: after
-    the first stage, tracks that the last update saw look again among the confident detections left over, both
-    boxes grown by this share of their width and height on every side. max_growth: the most that width or
-    height may change between a prediction and its detection, as a factor. lost_s: seconds without a sight
-    after which a track ends. min_hits: sights in successive updates before a track gets an id.
+    the first stage, tracks that the last update saw in a confident detection look again among the confident
+    ones left over, both boxes grown by this share of their width and height on every side; a face that was
+    hardly seen, because something covers it, does not reach out for a clear one beside it. max_growth: the
+    most that width or height may change between a prediction and its detection, as a factor. lost_s: seconds
+    without a sight after which a track ends. min_hits: sights in successive updates before a track gets an
+    id.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class ByteTrack:
             least = np.where(fresh, self._match_iou, self._lost_iou)[:, None]
             for expand, rows_in, cols_in in (
                 (0.0, free, high),
-                (self._expand, fresh, high),
+                (self._expand, fresh & tracks.sure, high),
                 (0.0, fresh, ~high),
             ):
                 rows = np.nonzero(free & rows_in)[0]
@@ -76,7 +78,7 @@ class ByteTrack:
                 free[rows[r]] = False
         born = high & (row_of < 0) & (found.scores >= self._new_score)
         ids = np.full(len(detections), UNCONFIRMED, np.int64)
-        ids[found.index] = tracks.settle(found.boxes, row_of, born)
+        ids[found.index] = tracks.settle(found.boxes, row_of, born, high)
         return Tracking(ids, ended)
 
     def predict(self, pts_s: float, unseen_s: float | None = None) -> tuple[I64, F32]:

@@ -75,7 +75,7 @@ class OCSort:
             tracks.replay(row_of[again], found.boxes[again], _REPLAY_STEPS)
         born = (row_of < 0) & (found.scores >= self._new_score)
         ids = np.full(len(detections), UNCONFIRMED, np.int64)
-        ids[found.index] = tracks.settle(found.boxes, row_of, born)
+        ids[found.index] = tracks.settle(found.boxes, row_of, born, np.ones(len(row_of), bool))
         return Tracking(ids, ended)
 
     def predict(self, pts_s: float, unseen_s: float | None = None) -> tuple[I64, F32]:

@@ -49,8 +49,9 @@ class Tracks:
     seconds.
 
     ids: (n,) int64, UNCONFIRMED until confirmed. hits: (n,) sights. seen_s: (n,) PTS of the last sight.
-    missed: (n,) updates since then that did not find it. boxes: (n, 4) as last seen. trail: (n, k, 3), the
-    last k sights as (PTS, cx, cy), newest first, nan where there was none.
+    missed: (n,) updates since then that did not find it. sure: (n,) whether that sight was a confident
+    detection. boxes: (n, 4) as last seen. trail: (n, k, 3), the last k sights as (PTS, cx, cy), newest first,
+    nan where there was none.
     """
 
     def __init__(self, noise: Noise, lost_s: float, min_hits: int, trail: int = 1) -> None:
@@ -66,6 +67,7 @@ class Tracks:
         self.ids: I64 = np.zeros(0, np.int64)
         self.hits: I64 = np.zeros(0, np.int64)
         self.missed: I64 = np.zeros(0, np.int64)
+        self.sure: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self.seen_s: F64 = np.zeros(0)
         self.boxes: F64 = np.zeros((0, 4))
         self.trail: F64 = np.zeros((0, self._trail_len, 3))
@@ -106,9 +108,12 @@ class Tracks:
         rows = rows[np.argsort(self.ids[rows])]
         return self.ids[rows], self.predicted(pts_s)[rows].astype(np.float32)
 
-    def settle(self, boxes: F64, row_of: Rows, born: npt.NDArray[np.bool_]) -> I64:
-        """End an update: boxes (m, 4) were matched to tracks row_of (m,), −1 for none, and start tracks
-        where born. Returns the id of each box. An unconfirmed track that was not seen again is dropped.
+    def settle(
+        self, boxes: F64, row_of: Rows, born: npt.NDArray[np.bool_], sure: npt.NDArray[np.bool_]
+    ) -> I64:
+        """End an update: boxes (m, 4), sure (m,) or not, were matched to tracks row_of (m,), −1 for none, and
+        start tracks where born. Returns the id of each box. An unconfirmed track that was not seen again is
+        dropped.
         """
         n = len(self)
         matched = np.nonzero(row_of >= 0)[0]
@@ -116,6 +121,7 @@ class Tracks:
         self.missed += 1
         if len(rows):
             self._see(rows, boxes[matched])
+            self.sure[rows] = sure[matched]
         row_of = row_of.copy()
         row_of[born] = n + np.arange(np.count_nonzero(born))
         if born.any():
@@ -158,6 +164,7 @@ class Tracks:
         self.ids = np.concatenate([self.ids, np.full(n, UNCONFIRMED, np.int64)])
         self.hits = np.concatenate([self.hits, np.ones(n, np.int64)])
         self.missed = np.concatenate([self.missed, np.zeros(n, np.int64)])
+        self.sure = np.concatenate([self.sure, np.ones(n, bool)])
         self.seen_s = np.concatenate([self.seen_s, np.full(n, self._now_s)])
         self.boxes = np.concatenate([self.boxes, boxes])
         trail = np.full((n, self._trail_len, 3), np.nan)
@@ -176,6 +183,7 @@ class Tracks:
 
     def _keep(self, rows: npt.NDArray[np.bool_]) -> None:
         self.ids, self.hits, self.missed = self.ids[rows], self.hits[rows], self.missed[rows]
+        self.sure = self.sure[rows]
         self.seen_s, self.boxes, self.trail = self.seen_s[rows], self.boxes[rows], self.trail[rows]
         self.motion = self.motion.take(rows)
 

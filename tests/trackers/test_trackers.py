@@ -189,6 +189,15 @@ def test_low_scores_continue_a_bytetrack_only_while_it_is_fresh() -> None:
     assert tracker.update(found([face(101)], [0.9]), 0.4).ids.tolist() == [1]
 
 
+def test_a_hardly_seen_face_does_not_reach_out_for_a_clear_one_beside_it() -> None:
+    """Someone hides behind another's head: what is left of him is doubtful when the other one turns up."""
+    for last, ids in ((0.9, [1]), (0.35, [2])):
+        tracker = ByteTrack(high_score=0.5, low_score=0.3)
+        tracker.update(found([face(100)]), 0.0)
+        assert tracker.update(found([face(101)], [last]), 0.125).ids.tolist() == [1]
+        assert tracker.update(found([face(151)]), 0.25).ids.tolist() == ids
+
+
 @both
 def test_what_is_no_box_gets_no_id(make: Make) -> None:
     tracker = make()
