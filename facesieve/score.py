@@ -106,7 +106,7 @@ def compare(scored: Sequence[Scored]) -> Iterator[str]:
 
 def labelled_crops(folder: Path) -> Iterator[tuple[str, Crop | str]]:
     """File and face of each row of folder/faces.csv, in order, or why there is none."""
-    from .fiqa.faces import read_faces
+    from .fiqa.faces import NO_FACE, five_points, read_faces
 
     faces = read_faces(folder)
     for index, file in enumerate(faces.files):
@@ -116,7 +116,8 @@ def labelled_crops(folder: Path) -> Iterator[tuple[str, Crop | str]]:
             yield file, str(error)
             continue
         if faces.landmarks is not None:
-            yield file, _plain_crop(image, faces.landmarks[index], index)
+            points = faces.landmarks[index]
+            yield file, _plain_crop(image, points, index) if five_points(points) else NO_FACE
         elif image.shape == (CHIP_PX, CHIP_PX, 3):
             yield file, Crop.of_chip(image, ARCFACE_POINTS, index=index)
         else:
@@ -124,9 +125,7 @@ def labelled_crops(folder: Path) -> Iterator[tuple[str, Crop | str]]:
             yield file, f"no landmarks in faces.csv and not a 112×112 chip: {size}"
 
 
-def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop | str:
-    if not np.isfinite(landmarks).all() or np.ptp(landmarks, axis=0).max() == 0:
-        return "landmarks that are not five points"
+def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop:
     matrix = similarity(landmarks, ARCFACE_POINTS)
     edge = np.array([[0, 0], [CHIP_PX, 0], [CHIP_PX, CHIP_PX], [0, CHIP_PX]]) - 0.5
     corners = (edge - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T

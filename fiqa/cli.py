@@ -34,7 +34,7 @@ FacesOption = Annotated[
 ]
 LabelsOption = Annotated[
     list[Path],
-    typer.Option("--labels", help="CSV of `facesieve label`, one for each --faces, in that order."),
+    typer.Option("--labels", help="Table of `facesieve label`, one for each --faces, in that order."),
 ]
 RecipeOption = Annotated[
     Path | None, typer.Option("--recipe", help="TOML recipe (configs/); default the paper's values.")
@@ -67,7 +67,9 @@ def label(
     folder: Annotated[Path, typer.Argument(help="Folder with faces.csv and images/, or of 112×112 chips.")],
     fr: Annotated[Path, typer.Option("--fr", help="Recogniser: .onnx, .pt, .pth or dlib's .dat.")],
     method: Annotated[Method, typer.Option(help="The teacher.")] = "faceqan",
-    out: Annotated[Path | None, typer.Option(help="CSV; default METHOD.csv in the current folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV, or .parquet; default METHOD.csv in the current folder.")
+    ] = None,
     diffusion: Annotated[
         Path | None, typer.Option(help="DifFIQA's UNet, as `train diffusion` writes it.")
     ] = None,

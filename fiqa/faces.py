@@ -10,17 +10,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..stream.errors import SourceMissing, SourceUnreadable
+from ..stream.decode.images import declared_size, picture_of
+from ..stream.decode.video import MAX_PIXELS
+from ..stream.errors import FrameTooLarge, NoFrames, SourceMissing, SourceUnreadable
 from ..stream.geometry import ARCFACE_POINTS, warp_chip
 from ..stream.types import CHIP_PX, F32, U8
 
 CHIP_EYE_DISTANCE_PX = float(np.hypot(*(ARCFACE_POINTS[1] - ARCFACE_POINTS[0])))
+MOST_BYTES = 1 << 30
+NO_FACE = "landmarks that are not five points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +67,67 @@ class Faces:
         return np.asarray(np.hypot(between[:, 0], between[:, 1]), np.float32)
 
     def image(self, row: int) -> U8:
-        """(h, w, 3) RGB. Raises SourceUnreadable with the path for a file that cannot be decoded."""
-        path = self.root / "images" / self.files[row]
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise SourceUnreadable(f"expected an image, got something OpenCV cannot read: {path}")
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        """(h, w, 3) RGB. Raises SourceError with the path, see read_image and inside."""
+        return read_image(inside(self.root / "images", self.files[row]))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """folder/name. Raises SourceUnreadable for a name in a table that leads out of the folder."""
+    pure = PurePath(name)
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in name:
+        raise SourceUnreadable(f"expected the name of a file below {folder}, got {name[:200]!r}")
+    return folder / pure
+
+
+def read_image(path: Path) -> U8:
+    """(h, w, 3) RGB of an image file. Raises SourceMissing, or as decode_image."""
+    try:
+        if not path.is_file():
+            raise SourceMissing(f"expected an image at {path}: no such file")
+        if path.stat().st_size > MOST_BYTES:
+            raise FrameTooLarge(f"expected an image, got a file of more than {MOST_BYTES} bytes: {path}")
+        data = path.read_bytes()
+    except OSError as cause:
+        raise SourceUnreadable(f"expected an image at {path}: {cause.strerror}") from cause
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, shown: str) -> U8:
+    """(h, w, 3) RGB of an encoded image, by OpenCV, turned as its EXIF says; shown: how errors name it.
+
+    Its size is looked at before it is decoded. Raises SourceUnreadable, FrameTooLarge.
+    """
+    size = declared_size(data)
+    if size is None and data:  # a format whose header is not read here: FFmpeg keeps to the limit
+        try:
+            picture_of(data, shown)
+        except NoFrames as foreign:
+            raise SourceUnreadable(
+                f"expected an image, got something OpenCV cannot read: {shown}"
+            ) from foreign
+    elif size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise FrameTooLarge(
+            f"expected an image of at most {MAX_PIXELS} pixels, got {size[0]}×{size[1]}: {shown}"
+        )
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise SourceUnreadable(f"expected an image, got something OpenCV cannot read: {shown}")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def five_points(landmarks: F32) -> bool:
+    """Whether (5, 2) landmarks can align anything: finite, and not all in one place."""
+    return bool(np.isfinite(landmarks).all() and np.ptp(landmarks, axis=0).any())
 
 
 def read_faces(folder: Path) -> Faces:
-    """Reads folder/faces.csv. Raises SourceUnreadable with the path where it is missing or malformed."""
+    """Reads folder/faces.csv. Raises SourceUnreadable with the path where it is missing or malformed.
+
+    Landmarks may be NaN in single rows: such a face cannot be aligned (five_points).
+    """
     path = folder / "faces.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except OSError as cause:
         raise SourceMissing(f"expected a table of faces at {path}: {cause.strerror}") from cause
@@ -85,6 +137,9 @@ def read_faces(folder: Path) -> Faces:
         raise SourceUnreadable(
             f"expected rows with the columns file and identity in {path}, got {len(rows)} rows"
         )
+    short = next((i for i, row in enumerate(rows, 2) if not row["file"] or row["identity"] is None), None)
+    if short is not None:
+        raise SourceUnreadable(f"expected a file and an identity in row {short} of {path}")
     landmarks = heights = None
     try:
         if "lx0" in rows[0]:
@@ -112,6 +167,8 @@ def aligned_chips(faces: Faces, landmarks: F32 | None = None) -> U8:
     chips = np.empty((len(faces), CHIP_PX, CHIP_PX, 3), np.uint8)
     for row in range(len(faces)):
         image = faces.image(row)
+        if points is not None and not five_points(points[row]):
+            raise SourceUnreadable(f"{NO_FACE}: {faces.root / 'images' / faces.files[row]}")
         if points is not None:
             chips[row] = warp_chip(image, points[row])
         elif image.shape == (CHIP_PX, CHIP_PX, 3):

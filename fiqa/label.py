@@ -1,4 +1,4 @@
-"""Labels for a folder of faces: one CSV row a face, resumable after a kill to the same bytes."""
+"""Labels for a folder of faces: one row a face, resumable after a kill to the same bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ..stream.errors import OutputExists, SourceMissing, SourceUnreadable
+from ..stream.errors import OutputExists, SourceError, SourceMissing, SourceUnreadable
 from ..stream.geometry import warp_chip
 from ..stream.types import CHIP_PX, U8
 from .checkpoints import unwritten
 from .distill.run import replace_file
-from .faces import Faces, read_faces
+from .faces import NO_FACE, Faces, five_points, read_faces, read_image
+from .tables import is_parquet, need_arrow, read_columns, write_parquet
 from .teachers import Teacher
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """path: the CSV. scored, refused: faces with and without a score. resumed: rows that were there."""
+    """path: the table. scored, refused: faces with and without a score. resumed: rows that were there."""
 
     path: Path
     scored: int
@@ -54,16 +54,15 @@ class FaceFolder:
             raise SourceMissing(f"expected images or a faces.csv in {folder}, found none")
 
     def chip(self, index: int) -> U8:
-        """(112, 112, 3) RGB. Raises SourceUnreadable for a file that is no image or has no landmarks."""
+        """(112, 112, 3) RGB. Raises SourceError for a file that is no image or has no landmarks."""
         if self._faces is not None:
             image, points = self._faces.image(index), self._faces.landmarks
+            if points is not None and not five_points(points[index]):
+                raise SourceUnreadable(NO_FACE)
             if points is not None:
                 return warp_chip(image, points[index])
         else:
-            bgr = cv2.imread(str(self._folder / self.names[index]), cv2.IMREAD_COLOR)
-            if bgr is None:
-                raise SourceUnreadable("expected an image, got something OpenCV cannot read")
-            image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+            image = read_image(self._folder / self.names[index])
         if image.shape != (CHIP_PX, CHIP_PX, 3):
             raise SourceUnreadable(
                 f"expected a 112×112 chip, or landmarks in faces.csv, got {image.shape[1]}×{image.shape[0]}"
@@ -79,16 +78,18 @@ def label_folder(
     batch: int = 4,
     progress: Progress | None = None,
 ) -> Labelled:
-    """Labels every face of the folder; writes `out` (CSV) and beside it `out`.json, the settings.
+    """Labels every face of the folder; writes `out` (CSV or .parquet) and beside it `out`.json, the settings.
 
     Columns: file, score, model, the teacher's components, reason (why a face has no score). Rows are added to
-    `out`.part batch by batch and the file gets its name when whole; a second call goes on where the first
-    stopped, with equal bytes at the end. Raises OutputExists for rows of other settings, SourceUnreadable
-    where no face could be scored.
+    `out`.part (`out`.csv.part for Parquet) batch by batch and the table gets its name when whole; a second
+    call goes on where the first stopped, with equal bytes at the end. Raises OutputExists for rows of other
+    settings, SourceUnreadable where no face could be scored, EngineUnavailable for Parquet without pyarrow.
     """
+    if is_parquet(out):
+        need_arrow()
     faces = FaceFolder(folder)
     settings = _settings_text(teacher, recogniser, batch)
-    beside, part = out.with_name(f"{out.name}.json"), out.with_name(f"{out.name}.part")
+    beside, part = out.with_name(f"{out.name}.json"), _part_of(out)
     _same_settings(settings, beside, out, part)
     columns = ("file", "score", "model", *teacher.components, "reason")
     model = f"{json.loads(settings)['method']}-{recogniser.stem}"
@@ -105,30 +106,50 @@ def label_folder(
                 os.fsync(file.fileno())
                 if progress is not None:
                     progress(min(start + batch, len(faces.names)), len(faces.names))
-        part.replace(out)
+        if is_parquet(out):
+            write_parquet(out, *_typed(part, columns))
+            part.unlink()
+        else:
+            part.replace(out)
     except OSError as cause:
         raise unwritten(out, cause) from cause
     return _count(out, faces.names, resumed=done)
 
 
+def _part_of(out: Path) -> Path:
+    """Rows so far, always CSV; by another name than that under which a Parquet table is written."""
+    return out.with_name(f"{out.name}.csv.part" if is_parquet(out) else f"{out.name}.part")
+
+
 def _label_batch(faces: FaceFolder, indices: range, teacher: Teacher, model: str) -> list[list[str]]:
-    chips, names, reasons = [], [], {}
+    chips, good, reasons = [], [], {}
     for index in indices:
         try:
             chips.append(faces.chip(index))
-            names.append(faces.names[index])
-        except SourceUnreadable as refused:
-            reasons[faces.names[index]] = str(refused)
-    values = dict(zip(names, teacher.label(np.stack(chips), names), strict=True)) if chips else {}
+            good.append(index)
+        except SourceError as refused:
+            reasons[index] = str(refused)
+    names = [faces.names[index] for index in good]
+    values = dict(zip(good, teacher.label(np.stack(chips), names), strict=True)) if chips else {}
     rows = []
     for index in indices:
         name = faces.names[index]
-        if name in values:
-            score, *components = (f"{value:.9g}" for value in values[name])
+        if index in values:
+            score, *components = (f"{value:.9g}" for value in values[index])
             rows.append([name, score, model, *components, ""])
         else:
-            rows.append([name, "", model, *("" for _ in teacher.components), reasons[name]])
+            rows.append([name, "", model, *("" for _ in teacher.components), reasons[index]])
     return rows
+
+
+def _typed(part: Path, columns: Sequence[str]) -> tuple[dict[str, type], list[list[str | float | None]]]:
+    """Columns with their types, and the rows of a finished part."""
+    kinds: dict[str, type] = {name: str if name in ("file", "model", "reason") else float for name in columns}
+    rows = [
+        [None if cell is None else kinds[name](cell) for name, cell in zip(columns, row, strict=True)]
+        for row in read_columns(part, columns)
+    ]
+    return kinds, rows
 
 
 def _settings_text(teacher: Teacher, recogniser: Path, batch: int) -> str:
@@ -185,13 +206,10 @@ def _csv_text(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _count(out: Path, names: Sequence[str], resumed: int) -> Labelled:
-    with out.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if [row["file"] for row in rows] != list(names):
+    rows = list(read_columns(out, ("file", "score", "reason")))
+    if [file for file, *_ in rows] != list(names):
         raise OutputExists(f"expected labels of the {len(names)} faces that are there now: {out}")
-    refused = [row for row in rows if not row["score"]]
+    refused = [reason for _, score, reason in rows if score is None]
     if len(refused) == len(rows):
-        raise SourceUnreadable(
-            f"expected a face that can be scored, got {refused[0]['reason']} and the like: {out}"
-        )
+        raise SourceUnreadable(f"expected a face that can be scored, got {refused[0]} and the like: {out}")
     return Labelled(out, len(rows) - len(refused), len(refused), resumed)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import Tensor
 from ...stream.errors import SourceMissing, SourceUnreadable
 from ...stream.types import U8
 from ..faces import Faces, aligned_chips, read_faces
+from ..tables import read_scored
 from .alignment import jitter_landmarks
 
 
@@ -74,7 +73,7 @@ def chip_points() -> NDArray[np.float64]:
 def read_training_faces(folders: Sequence[Path], label_files: Sequence[Path] | None) -> TrainingFaces:
     """The faces of these folders that have a label, in file order.
 
-    label_files: a CSV with the columns file and score for each folder, as `facesieve label` writes; None
+    label_files: a table with the columns file and score for each folder, as `facesieve label` writes; None
     where labels are not wanted (diffusion): all faces, labels 0.
     """
     if label_files is not None and len(label_files) != len(folders):
@@ -102,23 +101,8 @@ def read_training_faces(folders: Sequence[Path], label_files: Sequence[Path] | N
 
 
 def read_labels(path: Path) -> dict[str, float]:
-    """file → score of a label CSV; rows without a score (faces that could not be scored) are left out."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as cause:
-        raise SourceMissing(f"expected labels at {path}: {cause.strerror}") from cause
-    if not rows or not {"file", "score"} <= rows[0].keys():
-        raise SourceUnreadable(
-            f"expected rows with the columns file and score in {path}, got {len(rows)} rows"
-        )
-    try:
-        labels = {row["file"]: float(row["score"]) for row in rows if row["score"]}
-    except (TypeError, ValueError) as cause:
-        raise SourceUnreadable(f"expected numbers in the column score of {path}: {cause}") from cause
-    if not all(math.isfinite(label) for label in labels.values()):
-        raise SourceUnreadable(f"expected finite scores in {path}")
-    return labels
+    """file → score of a table of labels, CSV or Parquet; rows without a score are left out."""
+    return dict(read_scored(path))
 
 
 def to_input(chips: U8) -> Tensor:

@@ -18,7 +18,7 @@ from ...stream.geometry import warp_chip
 from ...stream.ports import Detector
 from ...stream.testing import ArrayPicture
 from ...stream.types import CHIP_PX, F32, U8, Frame
-from ..faces import CHIP_EYE_DISTANCE_PX
+from ..faces import CHIP_EYE_DISTANCE_PX, five_points
 from .datasets import Dataset
 
 Box = tuple[float, float, float, float]
@@ -43,7 +43,7 @@ def read_chips(
     """Chips of these rows by the evaluation's plain warp.
 
     An image of 112×112 without landmarks is a chip; in any other the finder looks for the face. Raises
-    SourceMissing or SourceUnreadable with the path for an image that cannot be read.
+    SourceError with the path for an image that cannot be read.
     """
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
@@ -57,7 +57,7 @@ def read_chips(
                 continue
             if landmarks is None and finder is not None:
                 landmarks = finder(image, dataset.images[row].box)
-            if landmarks is None or not np.isfinite(landmarks).all() or not np.ptp(landmarks, axis=0).any():
+            if landmarks is None or not five_points(landmarks):
                 missing.append(int(row))
                 continue
             chips.append(warp_chip(image, landmarks))

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ...stream.errors import SourceMissing, SourceUnreadable
 from ...stream.types import F32, U8
-from ..faces import read_faces
+from ..faces import decode_image, inside, read_faces, read_image
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -31,19 +30,10 @@ class FaceImage:
     box: tuple[float, float, float, float] | None = None
 
     def read(self, name: str) -> U8:
-        """(h, w, 3) RGB; name is for the message. Raises SourceMissing or SourceUnreadable with the path."""
+        """(h, w, 3) RGB; name is for the message. Raises SourceError with the path, see read_image."""
         if isinstance(self.source, bytes):
-            data, where = self.source, name
-        else:
-            where = str(self.source)
-            try:
-                data = self.source.read_bytes()
-            except OSError as cause:
-                raise SourceMissing(f"expected an image at {where}: {cause.strerror}") from cause
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        if bgr is None:
-            raise SourceUnreadable(f"expected an image, got something OpenCV cannot read: {where}")
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+            return decode_image(self.source, name)
+        return read_image(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +160,7 @@ def both_kinds(pairs: PairList, path: Path) -> PairList:
 def read_text(path: Path) -> list[str]:
     """Lines that hold something. Raises SourceMissing, or SourceUnreadable for an empty or binary file."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except OSError as cause:
         raise SourceMissing(f"expected a list at {path}: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
@@ -190,7 +180,7 @@ def faces_csv(folder: Path) -> Dataset:
     faces = read_faces(folder)
     landmarks = faces.landmarks
     images = tuple(
-        FaceImage(folder / "images" / file, None if landmarks is None else landmarks[row])
+        FaceImage(inside(folder / "images", file), None if landmarks is None else landmarks[row])
         for row, file in enumerate(faces.files)
     )
     videos = np.char.add(np.char.add(faces.identities, "/"), faces.videos)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...stream.errors import SourceMissing, SourceUnreadable
 from ...stream.types import F32
+from ..faces import inside
 from .datasets import (
     IMAGES,
     Dataset,
@@ -56,7 +57,7 @@ def ijb(root: Path) -> Dataset:
         root.name,
         "IJB templates",
         tuple(files),
-        tuple(FaceImage(root / "loose_crop" / file, at) for file, at in points),
+        tuple(FaceImage(inside(root / "loose_crop", file), at) for file, at in points),
         person.astype(np.str_),
         videos,
         templates=Templates(rows, np.array(media, np.intp), pairs),
@@ -216,7 +217,7 @@ def adience(root: Path) -> Dataset:
             if any(not entry[name] for name in wanted):
                 raise damaged(listing, number, "user_id, original_image, face_id", lines[number - 1])
             file = f"{entry['user_id']}/{kind[1]}.{entry['face_id']}.{entry['original_image']}"
-            images[file] = (FaceImage(root / kind[0] / file), entry["face_id"])
+            images[file] = (FaceImage(inside(root / kind[0], file)), entry["face_id"])
     if not images:
         raise SourceMissing(f"expected fold_0_data.txt … fold_4_data.txt in {root}")
     return Dataset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ...stream.errors import SourceMissing, SourceUnreadable
 from ...stream.types import F32
+from ..faces import inside
 from .datasets import IMAGES, Dataset, FaceImage, damaged, pair_list, read_text
 from .packed import read_packed
 
@@ -139,7 +141,7 @@ def _five_points(path: Path) -> F32:
 def cfp(root: Path, protocol: str = "FP") -> Dataset:
     """CFP: Protocol/Pair_list_F.txt and _P.txt (`number path`), Protocol/Split/FP/01…10/{same,diff}.txt
     (`i,j`, from 1: i frontal, j profile; in FF both frontal)."""
-    lists = {kind: _cfp_images(root / "Protocol" / f"Pair_list_{kind}.txt") for kind in "FP"}
+    lists = {kind: _cfp_images(root, root / "Protocol" / f"Pair_list_{kind}.txt") for kind in "FP"}
     split = root / "Protocol" / "Split" / protocol
     folds = sorted(p for p in split.iterdir() if p.is_dir()) if split.is_dir() else []
     if not folds:
@@ -161,12 +163,14 @@ def cfp(root: Path, protocol: str = "FP") -> Dataset:
     return rows.dataset(root.name, f"CFP-{protocol}", pairs, split)
 
 
-def _cfp_images(listing: Path) -> dict[int, Path]:
+def _cfp_images(root: Path, listing: Path) -> dict[int, Path]:
+    """Paths are relative to the list's folder: ../Data/Images/001/frontal/01.jpg."""
     images = {}
     for number, line in enumerate(read_text(listing), 1):
         match line.split():
             case [at, path] if at.isdigit():
-                images[int(at)] = Path(*(listing.parent / path).parts).resolve()
+                below = os.path.normpath(Path("Protocol", path))
+                images[int(at)] = inside(root, below)
             case _:
                 raise damaged(listing, number, "`number path`", line)
     return images

@@ -13,6 +13,7 @@ import os
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ SHEET_CHIPS = COLUMNS * COLUMNS
 _ABOUT = {"schema": "facesieve.candidates/1", "chip_px": CHIP_PX, "columns": COLUMNS, "rows": COLUMNS}
 _ROW = struct.Struct("<qqdddb")  # track, frame, pts_s, score, eye distance, refusal
 _REASONS = tuple(Rejection)
+_MOST_BYTES, _MOST_SWELL = 1 << 24, 64
+"""Of a member that is read: lines of a run shrink to about a twelfth, those of a bomb to a thousandth."""
 _NOT_REFUSED = -1
 
 
@@ -212,10 +215,7 @@ class KeptCandidates:
         name = _sheet_name(number)
         cells = min(SHEET_CHIPS, len(self.records) - number * SHEET_CHIPS)
         shape = (math.ceil(cells / COLUMNS) * CHIP_PX, COLUMNS * CHIP_PX, 3)
-        try:
-            data = archive.read(name)
-        except (KeyError, zipfile.BadZipFile, OSError) as error:
-            raise SourceUnreadable(f"{str(self.path)!r}: {name}: {error}") from error
+        data = _unpacked(self.path, archive, name)
         size = struct.unpack(">II", data[16:24])[::-1] if len(data) >= 24 else None
         sheet = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if size == shape[:2] else None
         if sheet is None or sheet.shape != shape:
@@ -237,12 +237,12 @@ def read_candidates(folder: Path) -> KeptCandidates:
         )
     with _reading(path) as archive:
         try:
-            about = json.loads(archive.read(ABOUT))
-            if about != _ABOUT:
-                raise SourceUnreadable(f"{str(path)!r}: expected {_ABOUT}, got {about}")
-            lines = archive.read(LINES).splitlines()
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise SourceUnreadable(f"{str(path)!r}: {error}") from error
+            about = json.loads(_unpacked(path, archive, ABOUT))
+        except ValueError as error:
+            raise SourceUnreadable(f"{str(path)!r}: {ABOUT}: {error}") from error
+        if about != _ABOUT:
+            raise SourceUnreadable(f"{str(path)!r}: expected {_ABOUT}, got {about}")
+        lines = _unpacked(path, archive, LINES).splitlines()
     return KeptCandidates(path, tuple(_record(path, n, line) for n, line in enumerate(lines, 1)))
 
 
@@ -262,6 +262,20 @@ def _reading(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise SourceUnreadable(f"{str(path)!r}: {error}") from error
+
+
+def _unpacked(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member's content, unless it swells beyond what a run writes. Raises SourceUnreadable naming it."""
+    try:
+        info = archive.getinfo(name)
+        most = max(_MOST_BYTES, _MOST_SWELL * info.compress_size)
+        if info.file_size > most:
+            raise SourceUnreadable(
+                f"{str(path)!r}: {name}: expected at most {most} bytes, got {info.file_size} unpacked"
+            )
+        return archive.read(info)
+    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise SourceUnreadable(f"{str(path)!r}: {name}: {error}") from error
 
 
 def _sheet_name(number: int) -> str:

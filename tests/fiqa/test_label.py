@@ -18,9 +18,11 @@ import torch
 from torch import nn
 
 from facesieve.fiqa.diffiqa import Diffusion, UNet, load_diffusion
+from facesieve.fiqa.distill.data import read_labels
 from facesieve.fiqa.label import label_folder
 from facesieve.fiqa.teachers import DifFIQA, DifFIQASettings, FaceQAN, FaceQANSettings
 from facesieve.stream.errors import ModelInvalid, OutputExists, SourceMissing, SourceUnreadable
+from facesieve.stream.geometry import ARCFACE_POINTS
 
 
 class TinyRecogniser(nn.Module):
@@ -144,6 +146,58 @@ def test_scores_do_not_depend_on_the_batch(tmp_path, chips, model):
     label_folder(chips, b, teacher(), model, batch=5)
     for one, other in zip(rows_of(a), rows_of(b), strict=True):
         assert float(one["score"] or 0) == pytest.approx(float(other["score"] or 0), rel=1e-4)
+
+
+def test_parquet_is_the_csv_typed_and_resumable(tmp_path, chips, model):
+    whole, csv_file, cut = (tmp_path / name for name in ("whole.parquet", "whole.csv", "cut.parquet"))
+    label_folder(chips, csv_file, teacher(), model, batch=3)
+    done = label_folder(chips, whole, teacher(), model, batch=3)
+    assert (done.scored, done.refused) == (7, 2)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(whole)
+    assert [str(field.type) for field in table.schema] == [
+        "string",
+        "double",
+        "string",
+        "double",
+        "double",
+        "string",
+    ]
+    for row, text in zip(table.to_pylist(), rows_of(csv_file), strict=True):
+        assert {name: "" if value is None else value for name, value in row.items()} == {
+            name: float(value) if value and name in ("score", "q_adv", "symmetry") else value
+            for name, value in text.items()
+        }
+
+    def stop(done, _total):
+        if done >= 6:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        label_folder(chips, cut, teacher(), model, batch=3, progress=stop)
+    assert not cut.exists()
+    assert label_folder(chips, cut, teacher(), model, batch=3).resumed == 6
+    assert cut.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("cut*")) == ["cut.parquet", "cut.parquet.json"]
+    assert label_folder(chips, cut, teacher(), model, batch=3).resumed == 9
+    assert read_labels(cut) == read_labels(csv_file)
+
+
+def test_two_faces_of_one_image_are_told_apart(tmp_path, chips, model):
+    """A table may name an image twice, with other landmarks; one of them may be unusable."""
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "set" / "images" / "a.png"), cv2.imread(str(chips / "a" / "1.png")))
+    points = [f"l{axis}{i}" for i in range(5) for axis in "xy"]
+    good = ",".join(f"{v:.2f}" for v in ARCFACE_POINTS.ravel())
+    half = ",".join(f"{v / 2:.2f}" for v in ARCFACE_POINTS.ravel())
+    rows = [f"a.png,p,{good}", f"a.png,p,{half}", "a.png,p" + ",nan" * 10]
+    text = "\n".join([",".join(["file", "identity", *points]), *rows]) + "\n"
+    (tmp_path / "set" / "faces.csv").write_text(text)
+    label_folder(tmp_path / "set", tmp_path / "l.csv", teacher(), model)
+    first, second, third = rows_of(tmp_path / "l.csv")
+    assert first["score"] != second["score"]
+    assert third["score"] == ""
+    assert "not five points" in third["reason"]
 
 
 def test_other_settings_are_not_mixed(tmp_path, chips, model):

@@ -265,6 +265,43 @@ def test_names_do_not_leave_the_folder(tmp_path: Path, line: str) -> None:
         open_dataset(root)
 
 
+ESCAPES = {
+    "cfp": ("Protocol/Pair_list_P.txt", "../Data/Images/002/profile/01.jpg", "../../secret.jpg"),
+    "ijb": ("meta/ijbb_*.txt", "3.jpg", "../../secret.jpg"),
+    "adience": ("fold_1_data.txt", "30601258@N03\t1_o.jpg\t2", "../../..\t1_o.jpg\t2"),
+    "labelled": ("faces.csv", "1.jpg", "../../secret.jpg"),
+}
+
+
+@pytest.mark.parametrize("make", [cfp, ijb, adience, labelled], ids=lambda make: make.__name__)
+def test_lists_do_not_lead_out_of_the_folder(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    root = make(tmp_path / "set")
+    picture(tmp_path / "secret.jpg")
+    pattern, good, bad = ESCAPES[make.__name__]
+    for listing in root.glob(pattern):
+        listing.write_text(listing.read_text().replace(good, bad))
+    with pytest.raises(SourceUnreadable, match="expected the name of a file below"):
+        open_dataset(root)
+
+
+def test_a_data_folder_may_be_a_link(tmp_path: Path) -> None:
+    root = cfp(tmp_path / "cfp")
+    (root / "Data").rename(tmp_path / "elsewhere")
+    (root / "Data").symlink_to(tmp_path / "elsewhere")
+    found = open_dataset(root)
+    assert len(next(read_chips(found, np.arange(len(found)), None)).rows) == 4
+
+
+def test_lists_of_windows_and_of_a_spreadsheet(tmp_path: Path) -> None:
+    """Line ends of Windows, and a byte order mark before the first word."""
+    for make in (lfw, cross, cfp, ijb, youtube, adience, labelled):
+        root = make(tmp_path / make.__name__)
+        files = open_dataset(root).files
+        for listing in [*root.rglob("*.txt"), *root.glob("*.csv")]:
+            listing.write_bytes(listing.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+        assert open_dataset(root).files == files
+
+
 def test_what_is_no_set(tmp_path: Path) -> None:
     with pytest.raises(SourceUnreadable, match=r"faces\.csv"):
         open_dataset(tmp_path)

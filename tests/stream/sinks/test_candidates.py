@@ -202,3 +202,28 @@ def test_reading_names_what_is_wrong(kept, tmp_path: Path) -> None:
         archive.writestr("candidates.jsonl", '{"schema":"facesieve.candidate/1","track":-1}\n')
     with pytest.raises(SourceUnreadable, match=r"candidates\.jsonl line 1: track"):
         read_candidates(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["about.json", "candidates.jsonl"])
+def test_a_small_archive_that_swells_is_refused(kept, tmp_path: Path, name: str) -> None:
+    out, *_ = kept
+    with (
+        zipfile.ZipFile(out / "candidates.zip") as good,
+        zipfile.ZipFile(tmp_path / "candidates.zip", "w", zipfile.ZIP_DEFLATED) as bad,
+    ):
+        for member in good.namelist():
+            bad.writestr(member, bytes(1 << 25) if member == name else good.read(member))
+    assert (tmp_path / "candidates.zip").stat().st_size < 40_000_000
+    with pytest.raises(SourceUnreadable, match=rf"{name}: expected at most \d+ bytes, got 33554432"):
+        read_candidates(tmp_path)
+
+
+def test_a_member_that_cannot_be_unpacked_is_named(kept, tmp_path: Path) -> None:
+    out, *_ = kept
+    whole = bytearray((out / "candidates.zip").read_bytes())
+    with zipfile.ZipFile(out / "candidates.zip") as archive:
+        start = archive.getinfo("candidates.jsonl").header_offset
+    whole[start + 70 : start + 90] = b"\xff" * 20
+    (tmp_path / "candidates.zip").write_bytes(whole)
+    with pytest.raises(SourceUnreadable, match=r"candidates\.jsonl"):
+        read_candidates(tmp_path)
