@@ -178,8 +178,7 @@ class VideoSource(Closing):
         self._damage = self._losses.summary(self._timeline.last_s)
 
     def _orientation(self, frame: VideoFrame) -> Orientation:
-        # Side data ties a frame into a reference cycle, so that its memory waits for the garbage collector.
-        # It is looked at once for each angle that comes, which every frame tells by itself.
+        # The matrix is looked at once for each angle that comes, which every frame tells by itself.
         angle = frame.rotation
         if angle not in self._orientations:
             self._orientations[angle] = of_frame(frame)
