@@ -78,28 +78,13 @@ class Identification(Closing):
         self._visit = None
 
     def identify(self, result: TrackResult) -> TrackResult:
-        """The same result with its identity; without one where no shot was kept.
-
-        Shots of a second face, where the tracker went astray, stay with the track but are nobody's."""
+        """The same result with its identity; without one where no shot was kept."""
         if not result.shots:
             return result
-        vectors = shot_embeddings(result.shots, self._linking.embedder)
-        linker, visit = self._ready(len(vectors[0]))
-        mine = of_one_face(result.shots, vectors, self._linking.thresholds.within)
-        shots, vectors = [result.shots[i] for i in mine], [vectors[i] for i in mine]
-        summary = result.summary
-        seen = Appearance(
-            track=summary.track,
-            first_pts_s=summary.first_pts_s,
-            last_pts_s=summary.last_pts_s,
-            frames_seen=summary.frames_seen,
-            template=track_template(shots, vectors, self._config.template_k),
-            shots=[
-                shot_row(shot, summary.window, vector) for shot, vector in zip(shots, vectors, strict=True)
-            ],
-        )
+        seen, _ = appearance(result, self._linking, self._config.template_k)
+        linker, visit = self._ready(len(seen.template.vector))
         identity = linker.link(visit, seen, self._clock())
-        return replace(result, summary=replace(summary, identity=identity))
+        return replace(result, summary=replace(result.summary, identity=identity))
 
     def end(self, *, until_s: float | None) -> None:
         """The source has ended, or was left at until_s; identities.jsonl is written anew."""
@@ -190,6 +175,24 @@ def check_store(place: str) -> None:
             "identity.store: leave the password out of the URL (it would be written to run.json); "
             "PostgreSQL reads it from ~/.pgpass or PGPASSWORD"
         )
+
+
+def appearance(result: TrackResult, linking: Linking, template_k: int) -> tuple[Appearance, list[BestShot]]:
+    """What a track, of which shots were kept, tells of its person, and the shots of the same order that show
+    it. Those of a second face, where the tracker went astray, are nobody's."""
+    vectors = shot_embeddings(result.shots, linking.embedder)
+    mine = of_one_face(result.shots, vectors, linking.thresholds.within)
+    shots, vectors = [result.shots[i] for i in mine], [vectors[i] for i in mine]
+    summary = result.summary
+    seen = Appearance(
+        track=summary.track,
+        first_pts_s=summary.first_pts_s,
+        last_pts_s=summary.last_pts_s,
+        frames_seen=summary.frames_seen,
+        template=track_template(shots, vectors, template_k),
+        shots=[shot_row(shot, summary.window, vector) for shot, vector in zip(shots, vectors, strict=True)],
+    )
+    return seen, shots
 
 
 def shot_row(shot: BestShot, window: int, vector: F32) -> ShotRow:

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 
 from .build import Built, Sharing, build
+from .serve_cameras import CameraFile
 from .serve_config import (
     AnySink,
-    CameraTable,
     FolderTable,
     KafkaTable,
     MqttTable,
@@ -28,23 +28,20 @@ from .serve_config import (
     ServeConfig,
     WebhookTable,
 )
+from .serve_control import CameraControl
 from .serve_people import LivePeople
+from .serve_plan import camera_plan
 from .serve_web import Watch, page
 from .stream.errors import ConfigError
 from .stream.ports import Clock
 from .stream.sealing import Encrypting, Plain, Sealer
-from .stream.serve.address import camera_address
-from .stream.serve.areas import Areas
-from .stream.serve.camera import CameraSettings
 from .stream.serve.delivery import Delivery, Receiver
 from .stream.serve.events import Message
-from .stream.serve.live import LiveOptions
-from .stream.serve.pairing import PairingSettings
 from .stream.serve.receivers.folder import EventFolder
 from .stream.serve.receivers.kafka import Kafka
 from .stream.serve.receivers.mqtt import Mqtt
 from .stream.serve.receivers.webhook import Webhook
-from .stream.serve.service import CameraPlan, Service
+from .stream.serve.service import Service
 from .stream.serve.shared import BatchingScorer
 from .stream.serve.spool import Spool
 from .stream.sinks.files import make_folder
@@ -63,12 +60,14 @@ class WallTime:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A running service and its parts."""
+    """A running service and its parts. emit: tells an event, to the spool and to those who watch."""
 
     config: ServeConfig
     built: Built
     service: Service
+    control: CameraControl
     spool: Spool
+    emit: Callable[[Message], None]
     delivery: Delivery
     people: LivePeople | None
 
@@ -79,11 +78,15 @@ def _nobody(message: Message) -> None:
 
 @contextmanager
 def serving(
-    config: ServeConfig, *, clock: Clock | None = None, watch: Callable[[Message], None] = _nobody
+    config: ServeConfig,
+    *,
+    clock: Clock | None = None,
+    watch: Callable[[Message], None] = _nobody,
+    path: Path | None = None,
 ) -> Iterator[Serving]:
     """A service of the configuration's cameras and sinks, for as long as the block lasts.
 
-    watch: told of every message, from many threads.
+    watch: told of every message, from many threads. path: of the configuration, to read it again.
 
     Networks are fetched and compiled first, so nothing is missed later. Leaving hangs up, ends the tracks,
     and gives the sinks stop_s to take what is there; the rest waits in the spool for the next start. Tracks
@@ -91,12 +94,14 @@ def serving(
     """
     clock = clock or WallTime()
     boot = uuid.uuid4().hex[:12]
-    plans = [camera_plan(camera, config) for camera in config.camera]
+    for camera in config.camera:
+        camera_plan(camera, config)  # what cannot be is told before networks are compiled
     with ExitStack() as stack:
         _few_arenas()
         stack.enter_context(_one_thread_each())
         make_folder(config.serve.state)
         seal = sealer(config.serve.encryption_keys)
+        file = CameraFile(config.serve.state, seal)
         receivers = {table.name: _receiver(table, clock, seal) for table in config.sink}
         most = config.serve.spool_mb << 20
         spool = stack.enter_context(
@@ -136,74 +141,27 @@ def serving(
                 chips=config.serve.chips,
             )
         )
-        for plan in plans:
-            service.add(plan)
-        yield Serving(config, built, service, spool, delivery, people)
+        control = CameraControl(service, config, path, file)
+        control.begin()
+        yield Serving(config, built, service, control, spool, emit, delivery, people)
 
 
 def serve(config: ServeConfig, stop: threading.Event, *, path: Path | None = None) -> None:
     """Run until stop is set. path: of the configuration; with it the page and the API are served. Raises
     FacesieveError when the service cannot begin."""
-    if not config.camera:
+    if not config.camera and not config.serve.camera_networks:
         raise ConfigError("no camera is configured: add a [[camera]] table with name and url")
     clock = WallTime()
     with ExitStack() as stack:
         watch = None if path is None else Watch(config, clock)
         told = _nobody if watch is None else watch.message
-        running = stack.enter_context(serving(config, clock=clock, watch=told))
-        if watch is not None and path is not None:
-            stack.enter_context(page(running, watch, path))
-        _LOG.info("serving %d cameras", len(config.camera))
+        running = stack.enter_context(serving(config, clock=clock, watch=told, path=path))
+        if watch is not None:
+            stack.enter_context(page(running, watch))
+        _LOG.info("serving %d cameras", len(running.service.cameras()))
         while not stop.wait(1.0):
             pass
         _LOG.info("stopping %d cameras", len(running.service.cameras()))
-
-
-def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
-    """What the service needs to know of a camera. Raises ConfigError, without its secrets."""
-    where = f"camera {camera.name!r}"
-    password = _secret(camera.password, f"{where}: password")
-    try:
-        address = camera_address(camera.url, username=camera.username, password=password)
-        sub = None
-        if camera.detect_url is not None:
-            sub = camera_address(camera.detect_url, username=camera.username, password=password)
-            if "folder" in (address.transport, sub.transport):
-                raise ConfigError("expected two streams with detect_url, got a folder")
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    options = LiveOptions(
-        connect_s=camera.connect_s,
-        read_s=camera.read_s,
-        rtsp_transport=camera.transport,
-        max_pixels=camera.max_pixels,
-        verify_tls=camera.verify_tls,
-        realtime=camera.realtime,
-        loop=camera.loop,
-        device_size=camera.device_size,
-        device_fps=camera.device_fps,
-        device_format=camera.device_format,
-    )
-    settings = CameraSettings(
-        options=options,
-        hz=config.detector.hz if camera.hz is None else camera.hz,
-        stall_s=camera.stall_s,
-        frozen_s=camera.frozen_s,
-        backoff_first_s=camera.backoff_first_s,
-        backoff_most_s=max(camera.backoff_first_s, camera.backoff_most_s),
-        settle_s=camera.settle_s,
-    )
-    areas = Areas(camera.zones, camera.masks)
-    return CameraPlan(
-        camera.name,
-        address,
-        settings,
-        "block" if address.transport == "folder" else camera.buffer,
-        camera.buffer_frames,
-        areas=areas,
-        sub=sub,
-        pairing=PairingSettings(camera.pair_tolerance_ms / 1000, camera.pair_frames),
-    )
 
 
 def _sharing(config: ServeConfig) -> Sharing:

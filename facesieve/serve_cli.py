@@ -61,10 +61,10 @@ def key() -> None:
 
 
 def unseal(
-    files: Annotated[list[Path], typer.Argument(help="Pictures that end in .enc.")],
+    files: Annotated[list[Path], typer.Argument(help="Pictures and event files that end in .enc.")],
     out: Annotated[Path, typer.Option(help="The folder for what was in them.")],
 ) -> None:
-    """Decrypt pictures with the keys in FACESIEVE_ENCRYPTION_KEYS (separated by spaces)."""
+    """Decrypt what the service wrote with the keys in FACESIEVE_ENCRYPTION_KEYS (separated by spaces)."""
     from .stream.errors import ConfigError, SourceUnreadable
     from .stream.sealing import SUFFIX, from_environment, read_sealed
     from .stream.sinks.files import make_folder, write_whole

@@ -9,22 +9,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config import Config, Table, explain, with_kinds
 from .stream.errors import ConfigError, SourceUnreadable
-from .stream.serve.areas import check_polygon
+from .stream.serve.areas import CheckedPolygon
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
-
-
-def _polygon(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    check_polygon(points)
-    return points
-
-
-Polygon = Annotated[tuple[tuple[float, float], ...], Field(max_length=64), AfterValidator(_polygon)]
-"""[[x, y], …] in shares of the picture's width and height."""
 
 
 def _distinct(tables: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -107,8 +98,8 @@ class CameraTable(Table):
     device_fps: float | None = Field(None, gt=0, le=1000)
     device_format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")] | None = None
     max_pixels: int = Field(8192 * 8192, ge=1)
-    zones: tuple[Polygon, ...] = Field((), max_length=32)
-    masks: tuple[Polygon, ...] = Field((), max_length=32)
+    zones: tuple[CheckedPolygon, ...] = Field((), max_length=32)
+    masks: tuple[CheckedPolygon, ...] = Field((), max_length=32)
 
     @model_validator(mode="after")
     def _device_only(self) -> CameraTable:
@@ -195,15 +186,16 @@ class TokenTable(Table):
 
 
 class ServeTable(Table):
-    """The service. state: folder of its spool. host, port: of its page and API; with --no-web nothing
-    listens. token: who may use them; without any, only this machine. session_hours: a login of the page lasts
-    so long. recent_shots: kept in memory for the page. camera_networks: where cameras that come over the API
-    may be; none by default. detectors: instances that work at the same time, 0 = one a core. max_batch,
-    max_wait_ms: faces of several cameras are scored together, so many at most, after waiting so long at most.
-    chips: events carry the aligned faces too. blur_others: in the picture of a face all other faces are made
-    unrecognisable. encryption_keys: pictures and embeddings are encrypted on disk with the first key, and
-    read with any of them (`facesieve key` makes one); without any they lie open. spool_mb: of events that no
-    sink took yet. stop_s: longest that a clean end takes.
+    """The service. state: folder of what must survive a restart. host, port: of its page and API; with
+    --no-web nothing listens. token: who may use them; without any, only this machine. session_hours: a login
+    of the page lasts so long. recent_shots: kept in memory for the page. camera_networks: where cameras that
+    come over the API may be; none by default. camera_secrets: passwords that such cameras may name.
+    detectors: instances that work at the same time, 0 = one a core. max_batch, max_wait_ms: faces of several
+    cameras are scored together, so many at most, after waiting so long at most. chips: events carry the
+    aligned faces too. blur_others: in the picture of a face all other faces are made unrecognisable.
+    encryption_keys: events, pictures and embeddings are encrypted on disk with the first key, and read with
+    any of them (`facesieve key` makes one); without any they lie open. spool_mb: of events that no sink took
+    yet. stop_s: longest that a clean end takes.
     """
 
     state: Path = Path("facesieve-state")
@@ -213,6 +205,7 @@ class ServeTable(Table):
     session_hours: float = Field(12, gt=0, le=720)
     recent_shots: int = Field(200, ge=1, le=10_000)
     camera_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    camera_secrets: dict[Name, Secret] = Field(default_factory=dict)
     detectors: int = Field(0, ge=0, le=64)
     max_batch: int = Field(16, ge=1, le=1024)
     max_wait_ms: float = Field(10, ge=0, le=1000)

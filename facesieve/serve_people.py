@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from .config import IdentityConfig
-from .identify import Linking, actor, open_store, retention, shot_row
+from .identify import Linking, actor, appearance, open_store, retention
 from .stream.decode.names import slug
-from .stream.identity.embedding import shot_embeddings
 from .stream.identity.index import ExactIndex, GraphIndex
-from .stream.identity.linker import Appearance, Linker, Visit
+from .stream.identity.linker import Linker, Visit
 from .stream.identity.retention import retain
+from .stream.identity.rows import ShotRow
 from .stream.identity.store import IdentityStore
-from .stream.identity.templates import of_one_face, track_template
 from .stream.ports import Clock, Closing
 from .stream.sealing import Plain, Sealer, read_sealed, reseal_files
-from .stream.serve.events import Message, Moment, Narrator, Origin
+from .stream.serve.events import Message, Moment, Origin
+from .stream.serve.narrator import Narrator
 from .stream.sinks.encode import jpeg, png
 from .stream.sinks.files import FOLDER_MODE, naming, write_whole
-from .stream.types import TrackResult
+from .stream.types import BestShot, TrackResult
 
 _LOG = logging.getLogger("facesieve.serve")
 _EVERY_S = 3600.0
@@ -105,32 +105,11 @@ class LivePeople(Closing):
     ) -> tuple[TrackResult, list[Message]]:
         if not result.shots:
             return result, []
-        vectors = shot_embeddings(result.shots, self._linking.embedder)
-        linker, visit = self._ready(narrator.origin, len(vectors[0]))
-        mine = of_one_face(result.shots, vectors, self._linking.thresholds.within)
-        shots, vectors = [result.shots[i] for i in mine], [vectors[i] for i in mine]
+        seen, shots = appearance(result, self._linking, self._config.template_k)
+        linker, visit = self._ready(narrator.origin, len(seen.template.vector))
+        rows = self._kept(shots, seen.shots, self._state / visit.folder)
+        identity = linker.link(visit, replace(seen, shots=rows), self._clock.now_s())
         summary = result.summary
-        rows = [shot_row(s, summary.window, vector) for s, vector in zip(shots, vectors, strict=True)]
-        folder = self._state / visit.folder
-        seal, suffix = self._sealer.seal, self._sealer.suffix
-        rows = [
-            replace(row, chip=row.chip + suffix, portrait=row.portrait and row.portrait + suffix)
-            for row in rows
-        ]
-        for shot, row in zip(shots, rows, strict=True):
-            (folder / row.chip).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-            write_whole(folder / row.chip, seal(png(shot.crop.chip)))
-            if row.portrait is not None and shot.crop.portrait is not None:
-                write_whole(folder / row.portrait, seal(jpeg(shot.crop.portrait, 90)))
-        seen = Appearance(
-            track=summary.track,
-            first_pts_s=summary.first_pts_s,
-            last_pts_s=summary.last_pts_s,
-            frames_seen=summary.frames_seen,
-            template=track_template(shots, vectors, self._config.template_k),
-            shots=rows,
-        )
-        identity = linker.link(visit, seen, self._clock.now_s())
         told = narrator.identified(
             identity,
             len(self._store.tracks(identity=identity)),
@@ -139,6 +118,20 @@ class LivePeople(Closing):
             at,
         )
         return replace(result, summary=replace(summary, identity=identity)), [told]
+
+    def _kept(self, shots: Sequence[BestShot], rows: Sequence[ShotRow], folder: Path) -> list[ShotRow]:
+        """Write the shots' pictures; the rows with the names that they have, sealed or not."""
+        seal, suffix = self._sealer.seal, self._sealer.suffix
+        named = [
+            replace(row, chip=row.chip + suffix, portrait=row.portrait and row.portrait + suffix)
+            for row in rows
+        ]
+        for shot, row in zip(shots, named, strict=True):
+            (folder / row.chip).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            write_whole(folder / row.chip, seal(png(shot.crop.chip)))
+            if row.portrait is not None and shot.crop.portrait is not None:
+                write_whole(folder / row.portrait, seal(jpeg(shot.crop.portrait, 90)))
+        return named
 
     def _ready(self, origin: Origin, dimension: int) -> tuple[Linker, Visit]:
         """The linker, and the visit of this session: a stretch of one camera in which nobody is twice."""

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._version import __version__
@@ -66,10 +65,9 @@ class Watch:
 
 
 @contextmanager
-def page(running: Serving, watch: Watch, path: Path) -> Iterator[Web]:
-    """Serve page and API for as long as the block lasts. path: of the configuration. Raises ConfigError where
-    the address cannot be had."""
-    from .serve_control import CameraControl
+def page(running: Serving, watch: Watch) -> Iterator[Web]:
+    """Serve page and API for as long as the block lasts. Raises ConfigError where the address cannot be
+    had."""
     from .serve_search import Finder
     from .stream.serve.web.app import make_app
     from .stream.serve.web.audit import Audit
@@ -87,10 +85,11 @@ def page(running: Serving, watch: Watch, path: Path) -> Iterator[Web]:
         web = Web(
             service=running.service,
             spool=running.spool,
+            emit=running.emit,
             delivery=running.delivery,
             feed=watch.feed,
             trends=watch.trends,
-            control=CameraControl(running.service, running.config, path),
+            control=running.control,
             people=None if people is None else People(people.in_store, people.sweep, people.read),
             finder=None if people is None else Finder(running.built, people),
             tokens=Tokens(watch.tokens),

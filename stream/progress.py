@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ class Progress:
     detections. scored: crops. assessed: crops whose components were measured. tracks: ended.
     revisions: shots told early. stages_s: seconds spent stage by stage, by the detector's thread
     (`decode` waits for the decoder; detect) and the loop's (`wait` waits for the detector; the rest).
+    on_stage: told each time a stage ends: which, and the seconds it took.
     """
 
     frames: int = 0
@@ -30,6 +31,7 @@ class Progress:
     shots: int = 0
     revisions: int = 0
     stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    on_stage: Callable[[str, float], None] | None = None
 
 
 @contextmanager
@@ -39,4 +41,7 @@ def timed(progress: Progress, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        progress.stages_s[stage] += time.perf_counter() - started
+        took_s = time.perf_counter() - started
+        progress.stages_s[stage] += took_s
+        if progress.on_stage is not None:
+            progress.on_stage(stage, took_s)

@@ -29,7 +29,9 @@ class Sealer(Protocol):
     def rotates(self) -> bool:
         """Whether it still opens with older keys than it seals with."""
 
-    def seal(self, data: bytes) -> bytes: ...
+    def seal(self, data: bytes) -> bytes:
+        """One line of printable ASCII, where anything is sealed."""
+
     def open(self, data: bytes) -> bytes:
         """What was sealed. Raises ConfigError when none of the keys fits."""
 
@@ -144,13 +146,14 @@ def must_reseal(sealer: Sealer, kept: bytes | None, what: str) -> bool:
 
 
 def read_sealed(path: Path, sealer: Sealer) -> bytes:
-    """A file's content, opened if its name says that it is sealed. Raises OSError, ConfigError."""
+    """A file's content, opened if its name says that it is sealed: in one piece, or line by line. Raises
+    OSError, ConfigError."""
     data = path.read_bytes()
     if path.suffix != SUFFIX:
         return data
     if not sealer.suffix:
         raise ConfigError(f"{path} is encrypted: expected its key in serve.encryption_keys, or in {KEYS}")
-    return sealer.open(data)
+    return b"\n".join(sealer.open(line) if line else b"" for line in data.split(b"\n"))
 
 
 def reseal_files(folder: Path, sealer: Sealer) -> int:

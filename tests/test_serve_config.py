@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesieve.serve import camera_plan
 from facesieve.serve_config import (
     CameraTable,
     FolderTable,
@@ -22,6 +21,7 @@ from facesieve.serve_config import (
     parse_serve_config,
     read_serve_config,
 )
+from facesieve.serve_plan import camera_plan
 from facesieve.stream.errors import ConfigError
 from facesieve.stream.testing import ArrayPicture
 from facesieve.stream.types import Detections, Frame
@@ -36,7 +36,9 @@ def test_the_example_is_read_and_states_every_setting_with_its_default() -> None
         assert f"\n{name} =" in text or f"\n[[serve.{name}]]" in text, f"[serve] {name}"
     for name, field in ServeTable.model_fields.items():
         if not isinstance(field.default, tuple):
-            assert getattr(config.serve, name) == field.default, f"[serve] {name}"
+            assert getattr(config.serve, name) == field.get_default(call_default_factory=True), (
+                f"[serve] {name}"
+            )
     for kind, table in ((CameraTable, stated["camera"][0]), *zip(
         (WebhookTable, MqttTable, KafkaTable, FolderTable), stated["sink"], strict=True
     )):  # fmt: skip

@@ -15,7 +15,8 @@ from facesieve.serve_people import LivePeople
 from facesieve.stream.errors import ConfigError
 from facesieve.stream.identity.thresholds import LinkThresholds
 from facesieve.stream.sealing import Encrypting, Sealer, new_key
-from facesieve.stream.serve.events import Moment, Narrator
+from facesieve.stream.serve.events import Moment
+from facesieve.stream.serve.narrator import Narrator
 from facesieve.stream.serve.web.people import People
 from facesieve.stream.types import BestShot, Crop, Quality, TrackEnd, TrackResult, TrackSummary
 

@@ -111,19 +111,44 @@ def _local(transport: Transport, path: str) -> Address:
     return Address(transport, path, printable(path), None, None)
 
 
-def allow_host(address: Address, networks: Sequence[Network]) -> str:
+_SECRET = re.compile(
+    r"(?:^|[?&;/])[^=&;/?]*(?:pass|pwd|token|secret|key|auth|sign)[^=&;/?]*=[^&;/?]", re.IGNORECASE
+)
+
+
+def without_login(url: str) -> tuple[str, str | None, str | None]:
+    """A URL without its credentials, and these: name and password, None where absent. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        user, password = parts.username, parts.password
+    except ValueError as error:
+        raise ConfigError("a camera's url cannot be parsed: expected scheme://host:port/path") from error
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+    return bare, user and unquote(user), password and unquote(password)
+
+
+def tells_a_secret(url: str) -> bool:
+    """Whether a path or query seems to hold one, by the names of its parameters: `/user=x&password=y`."""
+    parts = urlsplit(url)
+    return _SECRET.search(f"{parts.path}?{parts.query}") is not None
+
+
+def allow_host(address: Address, networks: Sequence[Network], known: str | None = None) -> str:
     """Refuse an address that points outside the networks: for addresses that come over the API.
 
     Every address that the name resolves to must lie in one of them. Local devices and files are always
-    refused. Returns one of the IP addresses. Raises ConfigError.
+    refused. known: the IP address that the host had, in place of a name that cannot be resolved now. Returns
+    one of the IP addresses. Raises ConfigError.
     """
     if address.host is None:
         raise ConfigError(f"{address.shown}: devices and files may be named in the configuration only")
     try:
         answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        places = sorted({str(answer[4][0]) for answer in answers})
     except (OSError, UnicodeError) as error:  # UnicodeError: no name that DNS could hold
-        raise ConfigError(f"{address.shown}: its host cannot be resolved ({error})") from error
-    places = sorted({str(answer[4][0]) for answer in answers})
+        if known is None:
+            raise ConfigError(f"{address.shown}: its host cannot be resolved ({error})") from error
+        places = [known]
     for place in places:
         ip = ipaddress.ip_address(place.partition("%")[0])
         mapped = getattr(ip, "ipv4_mapped", None)
@@ -135,16 +160,17 @@ def allow_host(address: Address, networks: Sequence[Network]) -> str:
     return places[0]
 
 
-def resolved(address: Address, networks: Sequence[Network]) -> Address:
-    """The same address by its IP, which allow_host has seen: its name cannot come to point elsewhere later.
+def resolved(address: Address, networks: Sequence[Network], known: str | None = None) -> tuple[Address, str]:
+    """The same address by its IP, which allow_host has seen: its name cannot come to point elsewhere later;
+    and that IP.
 
     With TLS the name stays, as certificates are of names, and nobody else's server has one for it. Raises
     ConfigError as allow_host does.
     """
-    place = allow_host(address, networks)
+    place = allow_host(address, networks, known)
     parts = urlsplit(address.url)
     if parts.scheme.lower() in ("rtsps", "rtmps"):
-        return address
+        return address, place
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     netloc = f"{login}{f'[{place}]' if ':' in place else place}:{address.port}"
-    return replace(address, url=urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")))
+    return replace(address, url=urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))), place

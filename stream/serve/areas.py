@@ -10,11 +10,12 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import AfterValidator, Field
 
 from ..ports import Order, Picture
 from ..types import U8, Detections, Frame
@@ -48,6 +49,15 @@ def check_polygon(points: Sequence[tuple[float, float]]) -> None:
             raise ValueError(f"expected a polygon that does not cross itself, edges {i + 1} and {j + 1} meet")
 
 
+def _checked(points: Polygon) -> Polygon:
+    check_polygon(points)
+    return points
+
+
+CheckedPolygon = Annotated[Polygon, Field(max_length=64), AfterValidator(_checked)]
+"""A polygon of a configuration or a request: [[x, y], …]."""
+
+
 def inside(points: npt.NDArray[np.floating], polygon: Polygon) -> Bools:
     """(n, 2) points → (n,): whether each lies in the polygon, by the parity of the edges that a ray to the
     right crosses. A point on the very edge may count either way."""
@@ -70,24 +80,33 @@ class Areas:
     def __init__(self, zones: Sequence[Polygon] = (), masks: Sequence[Polygon] = ()) -> None:
         for polygon in (*zones, *masks):
             check_polygon(polygon)
-        self._zones, self._masks = tuple(zones), tuple(masks)
+        self.zones, self.masks = tuple(zones), tuple(masks)
         self._painted: OrderedDict[tuple[int, int], Bools] = OrderedDict()
         self._lock = threading.Lock()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same is processed and hidden, by the same polygons in the same order."""
+        if not isinstance(other, Areas):
+            return NotImplemented
+        return (self.zones, self.masks) == (other.zones, other.masks)
+
+    def __hash__(self) -> int:
+        return hash((self.zones, self.masks))
 
     def attend(self, frame: Frame, found: Detections) -> Bools:
         """(n,): which of the frame's faces are processed."""
         size = np.array([frame.picture.width, frame.picture.height], np.float64)
         centres = (found.boxes[:, :2].astype(np.float64) + found.boxes[:, 2:]) / 2 / size
-        kept = np.full(len(found), not self._zones)
-        for zone in self._zones:
+        kept = np.full(len(found), not self.zones)
+        for zone in self.zones:
             kept |= inside(centres, zone)
-        for mask in self._masks:
+        for mask in self.masks:
             kept &= ~inside(centres, mask)
         return kept
 
     def hide(self, picture: Picture) -> Picture:
         """The picture with its masks painted."""
-        return MaskedPicture(picture, self) if self._masks else picture
+        return MaskedPicture(picture, self) if self.masks else picture
 
     def masked(self, width: int, height: int) -> Bools:
         """(height, width): the pixels that a mask touches, and those beside them, of a picture of that size.
@@ -104,7 +123,7 @@ class Areas:
 
     def _paint(self, width: int, height: int) -> Bools:
         canvas = np.zeros((height, width), np.uint8)
-        for mask in self._masks:
+        for mask in self.masks:
             corners = np.asarray(mask, np.float64) * (width, height) - 0.5  # a pixel's centre is its number
             fixed = np.round(corners * (1 << _SUBPIXEL_BITS)).astype(np.int32)
             cv2.fillPoly(canvas, [fixed], 1, shift=_SUBPIXEL_BITS)

@@ -13,6 +13,7 @@ from ..errors import FacesieveError, OutputFull
 from ..ports import Closing
 from .backoff import Backoff
 from .events import Message
+from .histogram import STAGE_BOUNDS_S, Binned, Histogram
 from .spool import Spool, Spooled
 
 _LOG = logging.getLogger("facesieve.serve")
@@ -39,12 +40,13 @@ class Receiver(Protocol):
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
     """sent, refused: since the start. failing: why the newest try failed, "" when it did not. tries: failed
-    ones since the last success."""
+    ones since the last success. took: how long tries took."""
 
     sent: int
     refused: int
     failing: str
     tries: int
+    took: Binned
 
 
 class Delivery(Closing):
@@ -64,7 +66,7 @@ class Delivery(Closing):
 
     def reports(self) -> dict[str, DeliveryReport]:
         """By receiver."""
-        return {line.name: line.report for line in self._lines}
+        return {line.name: line.report() for line in self._lines}
 
     def close(self) -> None:
         """Send what is there, then hang up."""
@@ -84,48 +86,52 @@ class _Line:
         self.name, self.receiver, self._spool = name, receiver, spool
         self._backoff = Backoff(_FIRST_S, _MOST_S, rng)
         self.closing, self.leaving = threading.Event(), threading.Event()
-        self.report = DeliveryReport(0, 0, "", 0)
+        self._took = Histogram(STAGE_BOUNDS_S)
+        self._sent = self._refused = self._tries = 0
+        self._failing = ""
         self.thread = threading.Thread(target=self._run, name=f"deliver-{name}", daemon=True)
+
+    def report(self) -> DeliveryReport:
+        """How it fares."""
+        return DeliveryReport(self._sent, self._refused, self._failing, self._tries, self._took.read())
 
     def _run(self) -> None:
         while not self.leaving.is_set():
+            forgets = self._spool.forgets
             items = self._spool.next(self.name, limit=8, timeout_s=0.25)
             if not items and self.closing.is_set():
                 return
             for item in items:
-                if not self._delivered(item):
-                    return
+                # Somebody was deleted meanwhile: what is here may show a face that the spool has given up.
+                if self.leaving.is_set() or self._spool.forgets != forgets:
+                    break
+                if not self._taken(item):
+                    if self.closing.is_set():
+                        return
+                    self.closing.wait(self._backoff.next_s())
+                    break
                 self._mark(item.seq)
 
-    def _delivered(self, item: Spooled) -> bool:
-        """Try until it is sent or refused; False when told to leave first."""
-        while not self.leaving.is_set():
-            try:
+    def _taken(self, item: Spooled) -> bool:
+        """One try: whether it is done with, sent or refused."""
+        try:
+            with self._took.timed():
                 self.receiver.send(item.message)
-            except DeliveryRefused as error:
-                _LOG.error("%s refused event %s: %s", self.name, item.message.event.id, error)
-                self._note(refused=1)
-                return True
-            except Exception as error:  # noqa: BLE001  whatever a receiver's library raises, the event stays
-                self._note(failing=str(error) or type(error).__name__)
-                if self.closing.is_set():
-                    return False
-                wait_s = self._backoff.next_s()
-                _LOG.warning("%s does not take events (next try in %.1f s): %s", self.name, wait_s, error)
-                self.closing.wait(wait_s)
-            else:
-                self._backoff.reset()
-                self._note(sent=1)
-                return True
-        return False
+        except DeliveryRefused as error:
+            _LOG.error("%s refused event %s: %s", self.name, item.message.event.id, error)
+            self._refused += 1
+        except Exception as error:  # noqa: BLE001  whatever a receiver's library raises, the event stays
+            self._failing, self._tries = str(error) or type(error).__name__, self._tries + 1
+            _LOG.warning("%s does not take events, and is tried again: %s", self.name, error)
+            return False
+        else:
+            self._backoff.reset()
+            self._sent += 1
+        self._failing, self._tries = "", 0
+        return True
 
     def _mark(self, seq: int) -> None:
         try:
             self._spool.done(self.name, seq)
         except OutputFull as error:
             _LOG.warning("%s: an event may be sent again: %s", self.name, error)
-
-    def _note(self, *, sent: int = 0, refused: int = 0, failing: str = "") -> None:
-        was = self.report
-        tries = was.tries + 1 if failing else 0
-        self.report = DeliveryReport(was.sent + sent, was.refused + refused, failing, tries)

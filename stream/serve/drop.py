@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,13 +15,12 @@ from typing import BinaryIO
 from ..cadence import Cadence
 from ..decode.names import printable
 from ..decode.video import VideoSource
-from ..ports import Clock
 from ..types import Frame
 from .address import Address
 from .backoff import Backoff
 from .buffer import Arrived, FrameBuffer, SessionEnded
-from .camera import CameraSettings, CameraStatus, State
 from .drop_files import DONE, FAILED, Progress, Settling, away, forget, note, noted, opened, version
+from .reader import CameraSettings, CameraStatus, ReaderParts, State
 
 _LOG = logging.getLogger("facesieve.serve")
 _NOTE_EVERY_S = 1.0
@@ -60,17 +58,13 @@ class DropFolder:
         address: Address,
         settings: CameraSettings,
         buffer: FrameBuffer,
-        *,
-        clock: Clock,
-        rng: random.Random,
-        on_state: Callable[[CameraStatus], None] = lambda status: None,
-        sessions: int = 0,
+        parts: ReaderParts,
     ) -> None:
         self.name, self.buffer, self.hz, self.given = name, buffer, settings.hz, 0
         self._folder, self._shown = Path(address.url), address.shown
-        self._settings, self._clock, self._on_state = settings, clock, on_state
-        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s, rng)
-        self._status = CameraStatus(name, State.STOPPED, clock.now_s(), sessions=sessions)
+        self._settings, self._clock, self._parts = settings, parts.clock, parts
+        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s, parts.rng)
+        self._status = CameraStatus(name, State.STOPPED, self._clock.now_s(), sessions=parts.sessions)
         self._settling = Settling(self._folder, settings.settle_s)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -191,7 +185,7 @@ class DropFolder:
     def _give_all(self, file: BinaryIO, progress: Progress, session: int, read: _Read) -> None:
         noted_at = time.monotonic()
         with self._source(file, progress.name) as source:
-            for counted in Cadence(hz=self.hz).due(source):
+            for counted in Cadence(hz=self.hz).due(self._decoded(source)):
                 if self._stopping.is_set():
                     return
                 if counted.frame.index < progress.next_index:
@@ -203,6 +197,17 @@ class DropFolder:
                     noted_at = time.monotonic()
                     self._note(progress, session)
             read.damage = source.damage
+
+    def _decoded(self, source: VideoSource) -> Iterator[Frame]:
+        """The source's frames, timed."""
+        frames = iter(source)
+        while True:
+            began = time.perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                return
+            self._parts.on_decoded(time.perf_counter() - began)
+            yield frame
 
     def _source(self, file: BinaryIO, name: str) -> VideoSource:
         limit = self._settings.options.max_pixels
@@ -245,7 +250,7 @@ class DropFolder:
             return
         tries, now_s = self._backoff.tries, self._clock.now_s()
         self._status = replace(self._status, state=state, reason=reason, since_s=now_s, tries=tries)
-        self._on_state(self._status)
+        self._parts.on_state(self._status)
 
 
 def _because(told: str | None) -> str:

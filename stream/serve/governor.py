@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .camera import Reader
+from .reader import Reader
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import logging
 import random
 import threading
@@ -10,79 +9,28 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ..errors import FacesieveError
 from ..pipeline import Pipeline
 from ..ports import Clock
 from ..progress import Progress
 from ..types import UNCONFIRMED, Detections, Frame, ShotRevision, TrackEnd, Tracking, TrackResult
-from .address import Address
-from .areas import Areas
-from .buffer import Arrived, FrameBuffer, Policy, SessionEnded
-from .camera import Camera, CameraSettings, CameraStatus, Reader, State
-from .drop import DropFolder
-from .events import Message, Moment, Narrator, camera_state
-from .paired import PairedCamera
-from .pairing import PairingSettings
+from .buffer import Arrived, FrameBuffer, SessionEnded
+from .events import Message, Moment
+from .histogram import LATENCY_BOUNDS_S, Histogram, StageTimes
+from .narrator import Narrator, camera_state
+from .plan import CameraPlan, new_reader
+from .reader import CameraStatus, Reader, ReaderParts, State
+from .report import CameraReport, Look
 
 _LOG = logging.getLogger("facesieve.serve")
 _LATENCIES = 1024
-LATENCY_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the bins in which latencies are counted; one more takes the rest."""
 _RETRY_S = 1.0
 _POLL_S = 0.25
 
 Identify = Callable[[TrackResult, Narrator, Moment], tuple[TrackResult, list[Message]]]
 """Gives a finished track its identity, and tells what that changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class CameraPlan:
-    """A camera to be served. policy, size: of the buffer between its reader and the pipeline. areas: where in
-    its picture faces are processed. sub: its sub-stream, in which faces are looked for while crops come
-    from address."""
-
-    name: str
-    address: Address
-    settings: CameraSettings = field(default_factory=CameraSettings)
-    policy: Policy = "latest"
-    size: int = 8
-    sub: Address | None = None
-    pairing: PairingSettings = field(default_factory=PairingSettings)
-    areas: Areas = field(default_factory=Areas)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The newest frame that was looked at, for a preview."""
-
-    frame: Frame
-    found: Detections
-    tracking: Tracking
-
-
-@dataclass(frozen=True, slots=True)
-class CameraReport:
-    """How a camera fares. latencies_s: of the newest frames, from decoded to done; latency_counts: of all, by
-    LATENCY_BOUNDS_S, with their sum. queued: frames that wait. degraded: looked at less often than was asked
-    for, because the machine cannot keep up."""
-
-    status: CameraStatus
-    hz: float
-    degraded: bool
-    processed: int
-    dropped: int
-    faces: int
-    tracks_started: int
-    tracks_ended: int
-    shots: int
-    errors: int
-    latencies_s: tuple[float, ...]
-    latency_counts: tuple[int, ...]
-    latency_sum_s: float
-    queued: int
-    quality: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +44,7 @@ class Parts:
     rng: random.Random
     identify: Identify | None
     chips: bool
+    stages: StageTimes
 
 
 class Lane:
@@ -110,8 +59,7 @@ class Lane:
         self.states = states
         self._state_lock = threading.Lock()
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
-        self._latency_counts = [0] * (len(LATENCY_BOUNDS_S) + 1)
-        self._latency_sum_s = 0.0
+        self._latency = Histogram(LATENCY_BOUNDS_S)
         self._quality: float | None = None
         self._stopping = threading.Event()
         self._dropped_before = 0
@@ -122,9 +70,13 @@ class Lane:
         self.camera = self._new_camera(sessions)
         self._thread = threading.Thread(target=self._run, name=f"lane-{plan.name}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to read and to process."""
-        self.camera.start()
+    def start(self, *, paused: bool = False) -> None:
+        """Begin to read and to process; paused: as if pause had been called."""
+        if paused:
+            self.camera.stop()
+            self.tell_state(self.camera.status)
+        else:
+            self.camera.start()
         self._thread.start()
 
     def pause(self) -> None:
@@ -158,6 +110,7 @@ class Lane:
         wanted, hz = self.plan.settings.hz, self.camera.hz
         return CameraReport(
             status=self.camera.status,
+            areas=self.plan.areas,
             hz=hz,
             degraded=hz != wanted,
             processed=self.processed,
@@ -168,15 +121,15 @@ class Lane:
             shots=self.shots,
             errors=self.errors,
             latencies_s=tuple(self._latencies),
-            latency_counts=tuple(self._latency_counts),
-            latency_sum_s=self._latency_sum_s,
+            latency=self._latency.read(),
             queued=len(self.camera.buffer),
             quality=self._quality,
         )
 
     def _tell(self, message: Message) -> None:
         try:
-            self._parts.emit(message)
+            with self._parts.stages["spool"].timed():
+                self._parts.emit(message)
         except Exception:  # noqa: BLE001  whoever takes events must not stop the camera
             _LOG.exception("event %s was not taken", message.event.id)
 
@@ -202,31 +155,16 @@ class Lane:
                 self._tell(self._narrator.started(track, box, score, self._moment(frame)))
 
     def _new_camera(self, sessions: int) -> Reader:
-        plan, parts, told = self.plan, self._parts, self.tell_state
-        buffer = FrameBuffer(plan.policy, plan.size)
-        if plan.sub is not None:
-            return PairedCamera(
-                plan.name,
-                plan.address,
-                plan.sub,
-                plan.settings,
-                plan.pairing,
-                buffer,
+        parts = self._parts
+        return new_reader(
+            self.plan,
+            ReaderParts(
                 clock=parts.clock,
                 rng=parts.rng,
-                on_state=told,
+                on_state=self.tell_state,
                 sessions=sessions,
-            )
-        make = DropFolder if plan.address.transport == "folder" else Camera
-        return make(
-            plan.name,
-            plan.address,
-            plan.settings,
-            buffer,
-            clock=parts.clock,
-            rng=parts.rng,
-            on_state=told,
-            sessions=sessions,
+                on_decoded=parts.stages["decode"].add,
+            ),
         )
 
     def _run(self) -> None:
@@ -276,7 +214,7 @@ class Lane:
     def _serve(self, first: Arrived, buffer: FrameBuffer) -> None:
         """One session, from its first frame to its end."""
         source = _Session(self, first, buffer)
-        progress = Progress()
+        progress = Progress(on_stage=self._parts.stages.add)
         for result in self._parts.pipeline.run(
             source,
             progress=progress,
@@ -289,16 +227,20 @@ class Lane:
 
     def _revised(self, revision: ShotRevision) -> None:
         self.shots += 1
-        self._tell(self._narrator.revised(revision, self._moment(self._last)))
+        with self._parts.stages["encode"].timed():
+            message = self._narrator.revised(revision, self._moment(self._last))
+        self._tell(message)
 
     def _ended(self, result: TrackResult) -> None:
         at, others = self._moment(self._last), list[Message]()
         if self._parts.identify is not None:
             try:
-                result, others = self._parts.identify(result, self._narrator, at)
+                with self._parts.stages["identify"].timed():
+                    result, others = self._parts.identify(result, self._narrator, at)
             except Exception:  # noqa: BLE001  the track is worth more than its name
                 _LOG.exception("camera %s: a track got no identity", self.plan.name)
-        message = self._narrator.ended(result, at)
+        with self._parts.stages["encode"].timed():
+            message = self._narrator.ended(result, at)
         self.tracks_ended += result.summary.end is not TrackEnd.WINDOW
         for shot in result.shots[:1]:
             value = shot.quality.calibrated if shot.quality.calibrated is not None else shot.quality.score
@@ -312,12 +254,12 @@ class Lane:
         self.processed += 1
         took_s = time.monotonic() - arrived.monotonic_s
         self._latencies.append(took_s)
-        self._latency_counts[bisect.bisect_left(LATENCY_BOUNDS_S, took_s)] += 1
-        self._latency_sum_s += took_s
+        self._latency.add(took_s)
 
     def begun(self, arrived: Arrived) -> None:
         """The pipeline gets a frame."""
         self._last = arrived.frame
+        self._parts.stages.add("queue", time.monotonic() - arrived.monotonic_s)
 
     def _moment(self, frame: Frame) -> Moment:
         return Moment(

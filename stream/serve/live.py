@@ -78,14 +78,21 @@ class LiveStream(Closing):
     """The decoded frames of one connection, each with its time as sent.
 
     on_packet: called for each packet that comes, decodable or not; what it raises ends the iteration.
+    on_decoded: told how many seconds each packet took to decode.
     Raises ConnectionFailed when it cannot be opened, and from the iteration when it breaks or, as
     StreamStalled, when nothing came for read_s. The end of a file ends the iteration.
     """
 
     def __init__(
-        self, address: Address, options: LiveOptions, *, on_packet: Callable[[], None] = lambda: None
+        self,
+        address: Address,
+        options: LiveOptions,
+        *,
+        on_packet: Callable[[], None] = lambda: None,
+        on_decoded: Callable[[float], None] = lambda took_s: None,
     ) -> None:
-        self._address, self._options, self._on_packet = address, options, on_packet
+        self._address, self._options = address, options
+        self._on_packet, self._on_decoded = on_packet, on_decoded
         self._left = threading.Event()
         self._container = self._opened()
         try:
@@ -136,11 +143,13 @@ class LiveStream(Closing):
             self._on_packet()
             if not packet.size and not is_file:
                 continue
+            began = time.perf_counter()
             try:
                 frames = packet.decode()
             except FFmpegError:  # a run of them means no frames, which the watchdog sees
                 self.undecodable += 1
                 continue
+            self._on_decoded(time.perf_counter() - began)
             for frame in frames:
                 if frame.is_corrupt:
                     self.undecodable += 1

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..ports import Clock
 from ..types import Frame
 from .address import Address
 from .buffer import Arrived, FrameBuffer, SessionEnded
-from .camera import Camera, CameraSettings, CameraStatus, State
+from .camera import Camera
 from .offset import StreamOffset, thumb
 from .pairing import PairedPicture, PairingSettings, Pairs, same_aspect
+from .reader import CameraSettings, CameraStatus, ReaderParts, State
 
 _MEASURE_EVERY_S = 1.0
 _MAIN, _SUB = "main stream", "sub-stream"
@@ -29,7 +28,7 @@ class PairedCamera:
     offset between the streams is measured in what they show, see StreamOffset; what was measured outlives a
     connection.
 
-    settings: of both streams; hz is the sub-stream's. on_state, sessions: as of Camera.
+    settings: of both streams; hz is the sub-stream's.
     """
 
     def __init__(
@@ -40,16 +39,11 @@ class PairedCamera:
         settings: CameraSettings,
         pairing: PairingSettings,
         buffer: FrameBuffer,
-        *,
-        clock: Clock,
-        rng: random.Random,
-        on_state: Callable[[CameraStatus], None] = lambda status: None,
-        sessions: int = 0,
+        parts: ReaderParts,
     ) -> None:
         self.name, self.buffer = name, buffer
-        self._settings, self._pairing, self._clock = settings, pairing, clock
-        self._on_state = on_state
-        self._status = CameraStatus(name, State.STOPPED, clock.now_s(), sessions=sessions)
+        self._settings, self._pairing, self._parts = settings, pairing, parts
+        self._status = CameraStatus(name, State.STOPPED, parts.clock.now_s(), sessions=parts.sessions)
         self._told = threading.Lock()  # held while a change is told, so that changes are told in order
         self._lock = threading.Lock()
         self._pairs, self._offset = Pairs(pairing), StreamOffset()
@@ -60,9 +54,8 @@ class PairedCamera:
         self.given = 0
 
         def reader(what: str, address: Address, own: CameraSettings, tap: FrameBuffer) -> Camera:
-            return Camera(
-                f"{name} ({what})", address, own, tap, clock=clock, rng=rng, on_state=self._changed
-            )  # fmt: skip
+            of_one = replace(parts, on_state=self._changed, sessions=0)
+            return Camera(f"{name} ({what})", address, own, tap, of_one)
 
         self._main = reader(_MAIN, main, replace(settings, hz=0.0), _Tap(self._take_main, self._lost_main))
         self._sub = reader(_SUB, sub, settings, _Tap(self._take_sub, self._lost_sub))
@@ -197,9 +190,9 @@ class PairedCamera:
                 return
             with self._lock:
                 self._status = replace(
-                    self._status, state=state, reason=reason, since_s=self._clock.now_s()
+                    self._status, state=state, reason=reason, since_s=self._parts.clock.now_s()
                 )  # fmt: skip
-            self._on_state(self.status)
+            self._parts.on_state(self.status)
 
     def _together(self) -> tuple[State, str]:
         for what, stream in ((_MAIN, self._main), (_SUB, self._sub)):

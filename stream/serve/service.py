@@ -10,11 +10,15 @@ from ..errors import ConfigError
 from ..pipeline import Pipeline
 from ..ports import Clock, Closing
 from ..types import TrackResult
-from .events import Message, Moment, Narrator
+from .events import Message, Moment
 from .governor import Governor
-from .lane import CameraPlan, CameraReport, Identify, Lane, Look, Parts
+from .histogram import Binned, StageTimes
+from .lane import Identify, Lane, Parts
+from .narrator import Narrator
+from .plan import CameraPlan
+from .report import CameraReport, Look
 
-__all__ = ["CameraPlan", "CameraReport", "Look", "Service"]
+_TOLD = 256
 
 
 class Service(Closing):
@@ -38,10 +42,11 @@ class Service(Closing):
         on_cameras: Callable[[int], None] = lambda number: None,
         chips: bool = False,
     ) -> None:
-        self._parts = Parts(pipeline, emit, clock, boot, rng, _serially(identify), chips)
+        self._parts = Parts(pipeline, emit, clock, boot, rng, _serially(identify), chips, StageTimes())
         self._on_cameras = on_cameras
         self._lanes: dict[str, Lane] = {}
         self._told: dict[str, tuple[int, int]] = {}  # of cameras that left: sessions and states
+        self._told_most = 0, 0  # of those that left long ago
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._governor = threading.Thread(target=self._govern, name="facesieve-governor", daemon=True)
@@ -51,6 +56,11 @@ class Service(Closing):
     def boot(self) -> str:
         """Names this run in every event."""
         return self._parts.boot
+
+    @property
+    def stages(self) -> Mapping[str, Binned]:
+        """How long each stage took so far, over all cameras; see STAGES."""
+        return self._parts.stages.read()
 
     def cameras(self) -> Mapping[str, CameraReport]:
         """How all cameras fare, by name."""
@@ -62,19 +72,20 @@ class Service(Closing):
         """The newest frame of a camera that was looked at; None if there is none. KeyError if not known."""
         return self._lane(camera).look
 
-    def add(self, plan: CameraPlan) -> None:
-        """Begin to serve a camera. Raises ConfigError if one of that name is served."""
+    def add(self, plan: CameraPlan, *, paused: bool = False) -> None:
+        """Begin to serve a camera; paused: only once resume is called. Raises ConfigError if one of that name
+        is served."""
         with self._lock:
             if self._closing.is_set():
                 raise ConfigError("the service is shutting down")
             if plan.name in self._lanes:
                 raise ConfigError(f"a camera named {plan.name!r} is served already")
-            sessions, states = self._told.get(plan.name, (0, 0))
+            sessions, states = self._told.get(plan.name, self._told_most)
             lane = Lane(plan, self._parts, sessions=sessions, states=states)
             self._lanes[plan.name] = lane
             number = len(self._lanes)
         self._on_cameras(number)
-        lane.start()
+        lane.start(paused=paused)
 
     def pause(self, camera: str) -> None:
         """Hang up and end its tracks; resume begins again. KeyError if not known."""
@@ -90,7 +101,7 @@ class Service(Closing):
             lane = self._lanes.pop(camera)
             number = len(self._lanes)
         lane.stop()
-        self._told[camera] = lane.camera.status.sessions, lane.states
+        self._remember(camera, lane.camera.status.sessions, lane.states)
         self._on_cameras(number)
 
     def close(self) -> None:
@@ -107,6 +118,13 @@ class Service(Closing):
     def _lane(self, camera: str) -> Lane:
         with self._lock:
             return self._lanes[camera]
+
+    def _remember(self, camera: str, sessions: int, states: int) -> None:
+        """So that its numbers go on should it come back; of the oldest names only the highest stay."""
+        self._told[camera] = sessions, states
+        if len(self._told) > _TOLD:
+            oldest = self._told.pop(next(iter(self._told)))
+            self._told_most = max(self._told_most[0], oldest[0]), max(self._told_most[1], oldest[1])
 
     def _govern(self) -> None:
         governor = Governor()

@@ -15,31 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError, OutputFull, OutputUnwritable
+from ..errors import OutputFull
 from ..ports import Closing
-from ..sealing import Plain, Sealer, must_reseal, proof
-from .events import Message, Shot, TrackEnded, TrackStarted, crashed, parse_event
+from ..sealing import Plain, Sealer
+from .events import Message, Shot, TrackEnded, TrackStarted, track_key
+from .forget import Forgotten
+from .narrator import crashed
+from .spool_file import Body, Shut, open_spool, size_of
+from .spool_forget import strip
 
 _LOG = logging.getLogger("facesieve.serve")
-_VERSION = 1
 _HELD = 1024
-_SCHEMA = """
-CREATE TABLE event (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, final INTEGER NOT NULL,
-    body TEXT NOT NULL, bytes INTEGER NOT NULL, put_s REAL NOT NULL
-);
-CREATE TABLE image (
-    seq INTEGER NOT NULL REFERENCES event ON DELETE CASCADE, name TEXT NOT NULL, jpeg BLOB NOT NULL,
-    PRIMARY KEY (seq, name)
-);
-CREATE TABLE sink (name TEXT PRIMARY KEY, done INTEGER NOT NULL);
-CREATE TABLE track (key TEXT PRIMARY KEY, boot TEXT NOT NULL, body TEXT NOT NULL);
-CREATE TABLE track_image (
-    key TEXT NOT NULL REFERENCES track ON DELETE CASCADE, name TEXT NOT NULL, jpeg BLOB NOT NULL,
-    PRIMARY KEY (key, name)
-);
-"""
-_SEAL = "CREATE TABLE IF NOT EXISTS seal (proof BLOB NOT NULL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +53,18 @@ class Spool(Closing):
     """For any number of threads. sinks: by name; each takes every message in order, at its own pace.
 
     A sink that the file does not know begins with what comes next; one it knows goes on where it was; one
-    that is left out holds nothing back. max_bytes: of bodies and pictures; beyond it the oldest messages that
-    end no track go first. Raises OutputUnwritable when the file cannot be used.
+    that is left out holds nothing back. Without sinks nothing waits; only live tracks are noted. max_bytes:
+    of bodies and pictures; beyond it the oldest messages that end no track go first. Raises OutputUnwritable
+    when the file cannot be used.
 
     While the disk takes nothing, messages are held in memory, at most 1,024, ends of tracks before others.
 
-    sealer: of the pictures on disk; those that are there already are sealed anew when it has changed.
-    ConfigError for a file that was sealed with a key that it has not.
+    sealer: of events and pictures on disk; those that are there already are sealed anew when it has changed.
+    ConfigError for a file that was sealed with a key that it has not. What stays open are ids (run, camera,
+    numbers of session and track), times of arrival and sizes.
+
+    forgets: how many times somebody was forgotten; what was taken before that may hold a face that must not
+    be sent any more.
     """
 
     def __init__(
@@ -85,21 +76,14 @@ class Spool(Closing):
         sealer: Sealer | None = None,
     ) -> None:
         self._path, self._sinks, self._max_bytes = path, tuple(sinks), max_bytes
-        self._sealer: Sealer = Plain() if sealer is None else sealer
+        sealer = Plain() if sealer is None else sealer
+        self._shut = Shut(sealer)
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
         self._held: deque[tuple[Message, float]] = deque()
         self._dropped = self._final_dropped = 0
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            path.chmod(0o600)  # faces are personal data
-            self._prepare()
-            self._unlock()
-        except ConfigError:
-            self._db.close()
-            raise
-        except (sqlite3.Error, OSError) as error:
-            raise OutputUnwritable(f"{str(path)!r} cannot be used as a spool: {error}") from error
+        self.forgets = 0
+        self._db = open_spool(path, self._sinks, sealer)
 
     def put(self, message: Message, now_s: float) -> bool:
         """Keep a message; False if one of its id is kept already. Never raises for want of room."""
@@ -136,19 +120,23 @@ class Spool(Closing):
         with self._lock:
             rows = self._db.execute("SELECT key, body FROM track WHERE boot != ?", (boot,)).fetchall()
             for key, body in rows:
-                last = parse_event(body)
+                last = self._shut.event(body)
                 if isinstance(last, TrackStarted | Shot):
                     self.put(crashed(last, self._images("track_image", "key", key)), now_s)
             return len(rows)
 
-    def delete(self, camera: str | None = None) -> int:
-        """Remove all events of a camera, or all; how many. For those whose faces must be forgotten."""
-        with self._writing() as db:
-            if camera is None:
-                return db.execute("DELETE FROM event").rowcount
-            mine = "json_extract(body, '$.origin.camera') = ?"
-            db.execute(f"DELETE FROM track WHERE {mine}", (camera,))  # noqa: S608
-            return db.execute(f"DELETE FROM event WHERE {mine}", (camera,)).rowcount  # noqa: S608
+    def forget(self, who: Forgotten) -> int:
+        """Take somebody out of what waits: tracks end without faces, the rest is not sent; how many events
+        were changed or removed. A track of theirs that is still in view goes on, without what it showed so
+        far. Raises OutputFull, and then nothing has changed but what is in memory.
+        """
+        with self._lock:
+            self.forgets += 1
+            found = self._forget_held(who)
+            with self._writing() as db:
+                found += strip(db, self._shut, who)
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the pages as they were
+            return found
 
     def report(self) -> SpoolReport:
         """How full it is."""
@@ -168,45 +156,6 @@ class Spool(Closing):
             except OutputFull:
                 _LOG.error("%d events are lost: the disk has no room for them", len(self._held))
             self._db.close()
-
-    def _prepare(self) -> None:
-        db = self._db
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA secure_delete = ON")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise OutputUnwritable(
-                f"{str(self._path)!r} is a spool of version {version}, expected {_VERSION}: finish it "
-                "with the facesieve that wrote it, or name another file"
-            )
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        (newest,) = db.execute(
-            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'"
-        ).fetchone()
-        for sink in self._sinks:
-            db.execute("INSERT OR IGNORE INTO sink VALUES (?, ?)", (sink, newest))
-
-    def _unlock(self) -> None:
-        """See that the keys are right, and seal with the newest what lies here."""
-        self._db.execute(_SEAL)
-        found = self._db.execute("SELECT proof FROM seal").fetchone()
-        kept = None if found is None else bytes(found[0])
-        if not must_reseal(self._sealer, kept, f"the spool {str(self._path)!r}"):
-            return
-        with self._writing() as db:
-            for table in ("image", "track_image"):
-                rows = db.execute(f"SELECT rowid FROM {table}").fetchall()  # noqa: S608
-                for (row,) in rows:
-                    (data,) = db.execute(f"SELECT jpeg FROM {table} WHERE rowid = ?", (row,)).fetchone()  # noqa: S608
-                    sealed = self._sealer.seal(data if kept is None else self._sealer.open(data))
-                    db.execute(f"UPDATE {table} SET jpeg = ? WHERE rowid = ?", (sealed, row))  # noqa: S608
-            db.execute("DELETE FROM seal")
-            db.execute("INSERT INTO seal VALUES (?)", (proof(self._sealer),))
-        self._db.execute("VACUUM")  # what lay open until now leaves the disk
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -228,29 +177,31 @@ class Spool(Closing):
             self._db.execute("ROLLBACK")
 
     def _insert(self, message: Message, now_s: float) -> bool:
-        event, body = message.event, message.event.model_dump_json()
-        images = {name: self._sealer.seal(jpeg) for name, jpeg in message.images.items()}
-        size = len(body) + sum(map(len, images.values()))
+        event, body = message.event, self._shut.body(message.event)
+        images = self._shut.images(message.images)
+        new = True
         with self._writing() as db:
-            made = db.execute(
-                "INSERT OR IGNORE INTO event (id, final, body, bytes, put_s) VALUES (?, ?, ?, ?, ?)",
-                (event.id, message.is_final, body, size, now_s),
-            )
-            if made.rowcount:
-                rows = [(made.lastrowid, name, jpeg) for name, jpeg in images.items()]
-                db.executemany("INSERT INTO image VALUES (?, ?, ?)", rows)
+            if self._sinks:
+                made = db.execute(
+                    "INSERT OR IGNORE INTO event (id, final, body, bytes, put_s) VALUES (?, ?, ?, ?, ?)",
+                    (event.id, message.is_final, body, size_of(body, images), now_s),
+                )
+                new = bool(made.rowcount)
+                if new:
+                    rows = [(made.lastrowid, name, jpeg) for name, jpeg in images.items()]
+                    db.executemany("INSERT INTO image VALUES (?, ?, ?)", rows)
             self._note_track(db, message, body, images)
             self._make_room(db)
-        return bool(made.rowcount)
+        return new
 
     def _note_track(
-        self, db: sqlite3.Connection, message: Message, body: str, images: Mapping[str, bytes]
+        self, db: sqlite3.Connection, message: Message, body: Body, images: Mapping[str, bytes]
     ) -> None:
         """Remember the newest of each live track, for the day when its end does not come."""
         event = message.event
         if not isinstance(event, TrackStarted | Shot | TrackEnded):
             return
-        key = f"{event.origin.boot}/{event.origin.camera}/{event.origin.session}/{event.track}"
+        key = "/".join(map(str, track_key(event)))
         if isinstance(event, TrackEnded) and not event.final:
             return
         db.execute("DELETE FROM track WHERE key = ?", (key,))
@@ -278,12 +229,27 @@ class Spool(Closing):
             (sink, limit),
         ).fetchall()
         return [
-            Spooled(seq, Message(parse_event(body), self._images("image", "seq", seq))) for seq, body in rows
+            Spooled(seq, Message(self._shut.event(body), self._images("image", "seq", seq)))
+            for seq, body in rows
         ]
 
     def _images(self, table: str, column: str, key: str | int) -> dict[str, bytes]:
         query = f"SELECT name, jpeg FROM {table} WHERE {column} = ?"  # noqa: S608  both are ours
-        return {name: self._sealer.open(jpeg) for name, jpeg in self._db.execute(query, (key,))}
+        return {name: self._shut.image(jpeg) for name, jpeg in self._db.execute(query, (key,))}
+
+    def _forget_held(self, who: Forgotten) -> int:
+        """The same for what is in memory."""
+        kept: deque[tuple[Message, float]] = deque()
+        found = 0
+        for message, at_s in self._held:
+            left = who.left_of(message.event)
+            found += left != message.event
+            if left == message.event:
+                kept.append((message, at_s))
+            elif left is not None:
+                kept.append((Message(left), at_s))
+        self._held = kept
+        return found
 
     def _hold(self, message: Message, now_s: float) -> None:
         self._held.append((message, now_s))

@@ -246,7 +246,9 @@ class TestFolder:
         out = tmp_path / "events"
         EventFolder(out, sealer=Encrypting([NEW])).send(ended(1))
         assert b"a face as JPEG" not in on_disk(out)
-        line = json.loads((out / "2023-11-14.jsonl").read_text())
+        lines = out / "2023-11-14.jsonl.enc"
+        assert b"track_ended" not in lines.read_bytes()
+        line = json.loads(read_sealed(lines, Encrypting([NEW])))
         picture = out / line["images"]["1.jpg"]
         assert picture.name.endswith(".jpg.enc")
         assert read_sealed(picture, Encrypting([NEW])) == FACE

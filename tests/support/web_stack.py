@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from facesieve.serve import camera_plan
+from facesieve.serve_cameras import CameraFile
 from facesieve.serve_config import read_serve_config
 from facesieve.serve_control import CameraControl
 from facesieve.stream.errors import NoFrames
@@ -26,8 +26,9 @@ from facesieve.stream.identity.rows import ShotRow, TrackRow
 from facesieve.stream.identity.sql import SqlStore
 from facesieve.stream.pipeline import Pipeline
 from facesieve.stream.policy import SelectionPolicy
+from facesieve.stream.sealing import Encrypting, Plain
 from facesieve.stream.selection import TopKSelector
-from facesieve.stream.serve.delivery import Delivery
+from facesieve.stream.serve.delivery import Delivery, Receiver
 from facesieve.stream.serve.events import Message
 from facesieve.stream.serve.service import Service
 from facesieve.stream.serve.shared import BatchingScorer, SharedDetector
@@ -92,14 +93,18 @@ class WebStack:
         tokens: bool = True,
         people: bool = False,
         limits: Limits | None = None,
+        receivers: Mapping[str, Receiver] | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
+        sealer = Encrypting(keys) if keys else Plain()
         self.folder, self.path = folder, folder / "cameras.toml"
         self.path.write_text(config)
-        settings = read_serve_config(self.path)
+        settings, cameras = read_serve_config(self.path), CameraFile(folder, sealer)
         self._stack = ExitStack()
         stack, clock = self._stack, Wall()
-        self.spool = stack.enter_context(Spool(folder / "spool.db", []))
-        delivery = stack.enter_context(Delivery(self.spool, {}, rng=random.Random(0)))
+        receivers = receivers or {}
+        self.spool = stack.enter_context(Spool(folder / "spool.db", list(receivers), sealer=sealer))
+        delivery = stack.enter_context(Delivery(self.spool, receivers, rng=random.Random(0), grace_s=0.5))
         self.feed, self.trends = LiveFeed(), Trends()
         policy = SelectionPolicy(min_hits=1, min_face_px=20, emit="realtime", silent_s=0.0)
         scorer = BatchingScorer(ScriptedScorer(lambda crop: Quality(float(crop.chip.mean()) / 255, "mean")))
@@ -115,8 +120,8 @@ class WebStack:
         self.service = stack.enter_context(
             Service(pipeline, self._emit, clock=clock, boot="b00t", rng=random.Random(0))
         )
-        for camera in settings.camera:
-            self.service.add(camera_plan(camera, settings))
+        self.control = CameraControl(self.service, settings, self.path, cameras)
+        self.control.begin()
         self.store = self._people() if people else None
         self.audit_path = folder / "audit.jsonl"
         audit = Audit(self.audit_path, clock.now_s)
@@ -126,10 +131,11 @@ class WebStack:
         self.web = Web(
             service=self.service,
             spool=self.spool,
+            emit=self._emit,
             delivery=delivery,
             feed=self.feed,
             trends=self.trends,
-            control=CameraControl(self.service, settings, self.path),
+            control=self.control,
             people=People(self.in_store, self.sweep) if people else None,
             finder=ByFirstByte() if people else None,
             tokens=Tokens(known if tokens else []),
@@ -176,6 +182,7 @@ class WebStack:
         self._stack.close()
 
     def _emit(self, message: Message) -> None:
+        self.spool.put(message, time.time())
         self.feed.publish(message)
         self.trends.message(message, time.time())
 

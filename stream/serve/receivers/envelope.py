@@ -23,10 +23,11 @@ def cloud_event(message: Message, *, images: bool = True) -> bytes:
     data: dict[str, Any] = event.model_dump(mode="json")
     if images and message.images:
         data["images"] = {name: base64.b64encode(jpeg).decode() for name, jpeg in message.images.items()}
+    camera = event.origin.camera
     whole = {
         "specversion": "1.0",
         "id": event.id,
-        "source": f"/facesieve/cameras/{quote(event.origin.camera, safe='')}",
+        "source": f"/facesieve/cameras/{quote(camera, safe='')}" if camera else "/facesieve",
         "type": f"facesieve.{event.type}",
         "datacontenttype": "application/json",
         "dataschema": "urn:facesieve:event:1",

@@ -22,7 +22,7 @@ from ..events import Message
 _LOG = logging.getLogger("facesieve.serve")
 _LOOK_S = 3600.0
 _DAY = "%Y-%m-%d"
-_LINES = re.compile(r"(\d{4}-\d\d-\d\d)\.jsonl")
+_LINES = re.compile(r"(\d{4}-\d\d-\d\d)\.jsonl(?:\.enc)?")
 _FOLDER = re.compile(r"(\d{4}-\d\d-\d\d)")
 _IMAGE = re.compile(r"[0-9a-f]{32}_[^/]{1,64}\.jpg(?:\.enc)?(?:\.part)?")
 
@@ -31,9 +31,9 @@ class EventFolder:
     """A line an event in `OUT/YYYY-MM-DD.jsonl`, pictures in `OUT/images/YYYY-MM-DD/`, by UTC of the event.
 
     Pictures are there before their line; a line has their paths in `images`. Names are made from a hash of
-    the event's id, never from what a camera is called. Open to the owner only. sealer: of the pictures,
-    whose names then end in .enc. keep_days: lines and pictures of earlier days are removed as new ones come,
-    today counting as one; None keeps all. now_s: Unix time.
+    the event's id, never from what a camera is called. Open to the owner only. sealer: of pictures and of
+    each line, in files whose names then end in .enc. keep_days: lines and pictures of earlier days are
+    removed as new ones come, today counting as one; None keeps all. now_s: Unix time.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class EventFolder:
                     write_whole(path, self._sealer.seal(jpeg))
                     paths[name] = path.relative_to(self._out).as_posix()
             line = json.dumps({**event.model_dump(mode="json"), "images": paths}, separators=(",", ":"))
-            self._append(self._out / f"{day}.jsonl", line.encode() + b"\n")
+            sealed = self._sealer.seal(line.encode())
+            self._append(self._out / f"{day}.jsonl{self._sealer.suffix}", sealed + b"\n")
         except OSError as error:
             raise DeliveryFailed(f"{str(self._out)!r}: {error.strerror}") from error
         except OutputError as error:

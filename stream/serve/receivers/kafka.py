@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import ConfigError, EngineUnavailable
 from ..delivery import DeliveryFailed, DeliveryRefused
-from ..events import IdentityUpdated, Message, TrackEnded
+from ..events import IdentityDeleted, IdentityUpdated, Message, TrackEnded
 from .envelope import MEDIA_TYPE, cloud_event
 
 
@@ -75,7 +75,7 @@ class Kafka:
 
 def _key(message: Message) -> str:
     event = message.event
-    if isinstance(event, IdentityUpdated):
+    if isinstance(event, IdentityUpdated | IdentityDeleted):
         return f"identity-{event.identity}"
     if isinstance(event, TrackEnded) and event.identity is not None:
         return f"identity-{event.identity}"

@@ -16,7 +16,8 @@ _UNSAFE = re.compile(r"[+#/\x00-\x1f]")
 
 
 class Mqtt:
-    """Publishes each event with QoS 1 under PREFIX/CAMERA/KIND; returns once the broker has it.
+    """Publishes each event with QoS 1 under PREFIX/CAMERA/KIND, or PREFIX/KIND if it is of no camera; returns
+    once the broker has it.
 
     `PREFIX/CAMERA/camera_state` is retained, so that who subscribes late knows how every camera is.
     `PREFIX/status` is retained too: "online", and, by the last will, "offline" when this service dies.
@@ -67,7 +68,8 @@ class Mqtt:
         if not self._client.is_connected():
             raise DeliveryFailed(f"the MQTT broker {self._shown} is not connected")
         event = message.event
-        topic = f"{self._prefix}/{_UNSAFE.sub('_', event.origin.camera)}/{event.type}"
+        camera = f"{_UNSAFE.sub('_', event.origin.camera)}/" if event.origin.camera else ""
+        topic = f"{self._prefix}/{camera}{event.type}"
         sent = self._client.publish(
             topic,
             cloud_event(message, images=self._images),

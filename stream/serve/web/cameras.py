@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from ..lane import CameraReport
+from ..report import CameraReport
 from .access import Admin, Here, Reader, note
-from .models import Camera, CameraName, NewCamera, Reloaded, Trend
+from .models import Camera, CameraChange, CameraName, NewCamera, Reloaded, Trend
 from .parts import Web
 from .preview import BOUNDARY, drawn, mjpeg
 from .problems import Refused, answers, giving
@@ -28,11 +28,11 @@ def list_cameras(web: Here, _who: Reader) -> list[Camera]:
     return [_camera(web, name, report) for name, report in web.service.cameras().items()]
 
 
-@router.post("/cameras", status_code=201, responses=answers(400, 401, 403, 409, 413, 422, 429))
+@router.post("/cameras", status_code=201, responses=answers(400, 401, 403, 409, 413, 422, 429, 503))
 def add_camera(web: Here, who: Admin, camera: NewCamera, request: Request) -> Camera:
-    """Serve another camera until the service ends or its configuration is read again."""
-    if camera.name in web.service.cameras():
-        raise Refused(409, f"a camera named {camera.name!r} is served already")
+    """Serve another camera, also after a restart unless keep is false."""
+    if web.control.is_known(camera.name):
+        raise Refused(409, f"there is a camera named {camera.name!r}")
     note(request, who, "camera add", camera.name)
     web.control.add(camera)
     return _found(web, camera.name)
@@ -44,9 +44,20 @@ def show_camera(web: Here, _who: Reader, name: Name) -> Camera:
     return _found(web, name)
 
 
-@router.delete("/cameras/{name}", status_code=204, responses=answers(401, 403, 404, 422, 429))
+@router.patch("/cameras/{name}", responses=answers(400, 401, 403, 404, 409, 413, 422, 429, 503))
+def change_camera(web: Here, who: Admin, name: Name, change: CameraChange, request: Request) -> Camera:
+    """Change a camera that came over the API; its tracks end. The configuration's are changed there."""
+    if not web.control.is_added(name):
+        _found(web, name)
+        raise Refused(409, "it is of the configuration: change it there, and reload")
+    note(request, who, "camera change", f"{name}: {', '.join(sorted(change.model_fields_set))}")
+    web.control.change(name, change)
+    return _found(web, name)
+
+
+@router.delete("/cameras/{name}", status_code=204, responses=answers(401, 403, 404, 422, 429, 503))
 def remove_camera(web: Here, who: Admin, name: Name, request: Request) -> Response:
-    """Serve it no longer; its tracks end. One of the configuration comes back when that is read again."""
+    """Serve it no longer; its tracks end. One of the configuration can be resumed."""
     _found(web, name)
     note(request, who, "camera remove", name)
     web.control.remove(name)
@@ -54,21 +65,22 @@ def remove_camera(web: Here, who: Admin, name: Name, request: Request) -> Respon
     return Response(status_code=204)
 
 
-@router.post("/cameras/{name}/pause", responses=answers(401, 403, 404, 422, 429))
+@router.post("/cameras/{name}/pause", responses=answers(401, 403, 404, 422, 429, 503))
 def pause_camera(web: Here, who: Admin, name: Name, request: Request) -> Camera:
-    """Hang up; its tracks end."""
+    """Hang up until it is resumed, also after a restart; its tracks end."""
     _found(web, name)
     note(request, who, "camera pause", name)
-    web.service.pause(name)
+    web.control.pause(name)
     return _found(web, name)
 
 
-@router.post("/cameras/{name}/resume", responses=answers(401, 403, 404, 422, 429))
+@router.post("/cameras/{name}/resume", responses=answers(401, 403, 404, 422, 429, 503))
 def resume_camera(web: Here, who: Admin, name: Name, request: Request) -> Camera:
-    """Serve a paused camera again."""
-    _found(web, name)
+    """Serve again a camera that was paused, or removed of the configuration."""
+    if not web.control.is_known(name):
+        raise Refused(404, "no camera of that name")
     note(request, who, "camera resume", name)
-    web.service.resume(name)
+    web.control.resume(name)
     return _found(web, name)
 
 
@@ -117,11 +129,14 @@ async def preview(web: Here, who: Reader, name: Name, request: Request) -> Strea
     )
 
 
-@router.post("/reload", responses=answers(401, 403, 422, 429), tags=["service"])
+@router.post("/reload", responses=answers(401, 403, 422, 429, 503), tags=["service"])
 def reload(web: Here, who: Admin, request: Request) -> Reloaded:
     """Read the configuration again: cameras that did not change keep their tracks, others start anew."""
     note(request, who, "reload", "configuration")
-    return web.control.reload()
+    done = web.control.reload()
+    for name in done.removed:
+        web.trends.forget(name)
+    return done
 
 
 async def _watched(web: Web, name: str) -> AsyncIterator[bytes]:
@@ -167,4 +182,7 @@ def _camera(web: Web, name: str, report: CameraReport) -> Camera:
         latency_ms=round(1000 * statistics.median(report.latencies_s), 1) if report.latencies_s else None,
         quality=None if report.quality is None else round(report.quality, 4),
         soft=web.trends.is_soft(name),
+        over_api=web.control.is_added(name),
+        zones=report.areas.zones,
+        masks=report.areas.masks,
     )

@@ -8,8 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from ..events import Moment, track_key
+from ..forget import deletions
 from .access import Admin, Here, Reader, note
-from .live import track_key
 from .models import (
     MOST_ID,
     CameraName,
@@ -137,15 +138,25 @@ def person_picture(
 
 @router.delete("/identities/{identity:int}", responses=answers(401, 403, 404, 422, 429, 503))
 def delete_person(web: Here, who: Admin, identity: IdentityId, request: Request) -> Erased:
-    """Forget a person: rows, embeddings, pictures, and what is kept of its tracks in memory. What sinks were
-    sent is theirs; what waits for them in the spool is still sent."""
+    """Forget a person: rows, embeddings, pictures, what is kept of its tracks in memory, and what waits for
+    sinks; they are told to forget it by an event identity_deleted."""
     people = _people(web)
     note(request, who, "identity delete", str(identity))
+    known = people.known_of(identity)
+    if known is None:
+        raise Refused(404, f"no identity {identity}")
+    # The spool comes first: if its disk takes nothing, nothing has gone and it can be asked again.
+    waiting = web.spool.forget(known)
     found = people.delete(identity, time.time(), f"{who.name}: api")
     if found is None:
         raise Refused(404, f"no identity {identity}")
-    erased, tracks = found
-    return erased.model_copy(update={"events": web.feed.forget(identity, tracks)})
+    erased, known = found
+    waiting += web.spool.forget(known)  # what came meanwhile
+    events = web.feed.forget(known)
+    at = Moment(pts_s=0.0, wall_s=round(time.time(), 3), monotonic_s=round(time.monotonic(), 6))
+    for message in deletions(identity, known.identities - {identity}, known.tracks, web.service.boot, at):
+        web.emit(message)
+    return erased.model_copy(update={"events": events, "waiting": waiting})
 
 
 @router.post(

@@ -11,13 +11,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..events import Event, Message, Shot, ShotFacts, TrackEnded
+from ..events import Event, Message, Shot, ShotFacts, TrackEnded, TrackKey, track_key
+from ..forget import Forgotten
 
 _WAITING = 256
 _EVENTS = 2048
 _PICTURE_BYTES = 64 << 20
-TrackKey = tuple[str, str, int, int]
-"""boot, camera, session, track"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +110,11 @@ class LiveFeed:
                 break
         return found
 
-    def forget(self, identity: int, tracks: set[TrackKey]) -> int:
+    def forget(self, who: Forgotten) -> int:
         """Drop what is kept of a person: events that name it and all of its tracks; how many."""
         with self._lock:
-            gone = {entry.seq for entry in self._entries if _is_of(entry.event, identity, tracks)}
-            gone |= {seq for seq, (e, _) in self._pictures.items() if _is_of(e.event, identity, tracks)}
+            gone = {entry.seq for entry in self._entries if who.is_in(entry.event)}
+            gone |= {seq for seq, (e, _) in self._pictures.items() if who.is_in(e.event)}
             self._entries = deque((e for e in self._entries if e.seq not in gone), maxlen=_EVENTS)
             for seq in gone & set(self._pictures):
                 self._drop(seq)
@@ -195,19 +194,6 @@ class LiveFeed:
         body: dict[str, Any] = entry.event.model_dump(mode="json")
         body["images"] = {name: f"/api/v1/shots/{entry.seq}/{name}" for name in entry.images}
         return f"id: {self._run}-{entry.seq}\nevent: {entry.event.type}\ndata: {json.dumps(body)}\n\n"
-
-
-def track_key(event: Shot | TrackEnded) -> TrackKey:
-    """Names the track for ever."""
-    return event.origin.boot, event.origin.camera, event.origin.session, event.track
-
-
-def _is_of(event: Event, identity: int, tracks: set[TrackKey]) -> bool:
-    if getattr(event, "identity", None) == identity:
-        return True
-    track = getattr(event, "track", None)
-    origin = event.origin
-    return track is not None and (origin.boot, origin.camera, origin.session, track) in tracks
 
 
 def _size(images: Mapping[str, bytes]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
@@ -16,8 +17,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from ..camera import State
-from ..lane import LATENCY_BOUNDS_S, CameraReport
+from ..histogram import Binned
+from ..reader import State
+from ..report import CameraReport
 from .parts import Web
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +57,7 @@ class _Service:
         """All figures now."""
         cameras = self._web.service.cameras()
         yield from _of_cameras(cameras)
+        yield _of_stages(self._web.service.stages)
         yield from self._of_sinks()
         yield from self._of_page()
         info = InfoMetricFamily("facesieve_engine", "Engine and networks in use")
@@ -81,11 +84,15 @@ class _Service:
         sent = CounterMetricFamily("facesieve_sink_sent_events", "Taken by the sink", labels=["sink"])
         refused = CounterMetricFamily("facesieve_sink_refused_events", "Refused for good", labels=["sink"])
         failing = GaugeMetricFamily("facesieve_sink_failing", "1 if the newest try failed", labels=["sink"])
+        took = HistogramMetricFamily(
+            "facesieve_delivery_seconds", "Tries to send an event, good and bad ones", labels=["sink"]
+        )
         for sink, report in sorted(self._web.delivery.reports().items()):
+            took.add_metric([sink], _buckets(report.took), report.took.sum_s)
             sent.add_metric([sink], report.sent)
             refused.add_metric([sink], report.refused)
             failing.add_metric([sink], bool(report.failing))
-        yield from (sent, refused, failing)
+        yield from (sent, refused, failing, took)
 
     def _of_page(self) -> Iterator[Metric]:
         feed = self._web.feed
@@ -121,9 +128,21 @@ def _of_cameras(cameras: Mapping[str, CameraReport]) -> Iterator[Metric]:
         queue.add_metric([camera], report.queued)
         if report.quality is not None:
             quality.add_metric([camera], report.quality)
-        total, buckets = 0, []
-        for bound, count in zip((*LATENCY_BOUNDS_S, "+Inf"), report.latency_counts, strict=True):
-            total += count
-            buckets.append((str(bound), total))
-        latency.add_metric([camera], buckets, report.latency_sum_s)
+        latency.add_metric([camera], _buckets(report.latency), report.latency.sum_s)
     yield from (dropped, state, degraded, cadence, queue, quality, latency)
+
+
+def _of_stages(stages: Mapping[str, Binned]) -> Metric:
+    """One label, of a fixed set: a camera more makes no series more."""
+    took = HistogramMetricFamily(
+        "facesieve_stage_seconds", "How long each stage takes, over all cameras", labels=["stage"]
+    )
+    for stage, binned in stages.items():
+        took.add_metric([stage], _buckets(binned), binned.sum_s)
+    return took
+
+
+def _buckets(binned: Binned) -> list[tuple[str, float]]:
+    """Counts up to and with each bound, as Prometheus has them."""
+    bounds = (*map(str, binned.bounds_s), "+Inf")
+    return list(zip(bounds, itertools.accumulate(binned.counts), strict=True))

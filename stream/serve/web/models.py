@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from ..areas import CheckedPolygon
+
 CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
 MOST_ID = 2**53 - 1
 IdentityId = Annotated[int, Field(ge=1, le=MOST_ID)]
@@ -19,23 +21,51 @@ class _Out(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+Url = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^[Rr][Tt][SsMm][Pp][Ss]?://\S+$")]
+Login = Annotated[str, Field(max_length=256)]
+Hz = Annotated[float, Field(ge=0, le=1000)]
+Areas = Annotated[tuple[CheckedPolygon, ...], Field(max_length=32)]
+
+
 class NewCamera(_In):
-    """A camera to be served until the service ends: those of the configuration file last. Its host must lie
-    in serve.camera_networks. hz: detections a second, None = the configuration's."""
+    """A camera to be served. Its host must lie in serve.camera_networks. secret: the name of one of
+    serve.camera_secrets, as its password. hz: detections a second, None = the configuration's. zones: faces
+    whose middle lies in none of them are not processed; without zones all are. masks: painted grey, and no
+    face in them is processed. Both are polygons in shares of the picture. keep: also after a restart; a
+    password is written down encrypted only."""
 
     name: CameraName
-    url: Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^[Rr][Tt][SsMm][Pp][Ss]?://\S+$")]
-    username: Annotated[str, Field(max_length=256)] | None = None
+    url: Url
+    username: Login | None = None
     password: SecretStr | None = None
+    secret: CameraName | None = None
     transport: Literal["tcp", "udp"] = "tcp"
-    hz: Annotated[float, Field(ge=0, le=1000)] | None = None
+    hz: Hz | None = None
+    zones: Areas = ()
+    masks: Areas = ()
+    keep: bool = True
+
+
+class CameraChange(_In):
+    """What of a camera is to be otherwise; what is left out stays. With another url the old password is
+    forgotten: send it again. See NewCamera."""
+
+    url: Url = ""
+    username: Login | None = None
+    password: SecretStr | None = None
+    secret: CameraName | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    hz: Hz | None = None
+    zones: Areas = ()
+    masks: Areas = ()
 
 
 class Camera(_Out):
     """A camera and how it fares. since_s, last_frame_s: Unix time. hz: frames a second that are looked at,
     0 = all; degraded: fewer than asked for. unmatched: frames of a sub-stream that the main stream lacks.
     latency_ms: from decoded to done, median of the newest frames. quality: of the best shots, the newest
-    counting most. soft: the picture has lost half of its usual detail, as when it goes out of focus."""
+    counting most. soft: the picture has lost half of its usual detail, as when it goes out of focus.
+    over_api: it came over the API; the others are in the configuration. zones, masks: see NewCamera."""
 
     name: str
     state: str
@@ -62,6 +92,9 @@ class Camera(_Out):
     latency_ms: float | None
     quality: float | None
     soft: bool
+    over_api: bool
+    zones: tuple[tuple[tuple[float, float], ...], ...]
+    masks: tuple[tuple[tuple[float, float], ...], ...]
 
 
 class Trend(_Out):
@@ -91,13 +124,15 @@ class RecentShot(_Out):
 
 
 class Reloaded(_Out):
-    """What became of the cameras, by name. restart_needed: settings that have changed and count only after a
-    restart."""
+    """What became of the cameras of the configuration, by name; those of the API stay. removed_before: over
+    the API, which holds until they are resumed. restart_needed: settings that have changed and count only
+    after a restart."""
 
     unchanged: list[str]
     changed: list[str]
     added: list[str]
     removed: list[str]
+    removed_before: list[str]
     restart_needed: list[str]
 
 
@@ -164,12 +199,13 @@ class Matches(_Out):
 
 
 class Erased(_Out):
-    """What was deleted."""
+    """What was deleted. events: in memory; waiting: in the spool, for sinks that had not taken them."""
 
     identity: int
     tracks: int
     pictures: int
     events: int
+    waiting: int
 
 
 class Credentials(_In):

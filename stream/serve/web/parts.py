@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...types import F32
 from ..delivery import Delivery
+from ..events import Message
 from ..service import Service
 from ..spool import Spool
 from .audit import Audit
 from .auth import Allowance, Sessions, Tokens
 from .live import LiveFeed
-from .models import NewCamera, Reloaded
+from .models import CameraChange, NewCamera, Reloaded
 from .people import People
 from .trends import Trends
 
 
 class Control(Protocol):
-    """Changes which cameras are served. Each raises ConfigError for what cannot be, KeyError for a camera
-    that is not known."""
+    """Changes which cameras are served, also after a restart. Each raises ConfigError for what cannot be,
+    KeyError for a camera that is not known, OutputError when it cannot be written down and so is not done."""
+
+    def is_known(self, name: str) -> bool:
+        """Whether there is a camera of that name, served or not."""
+
+    def is_added(self, name: str) -> bool:
+        """Whether a camera came over the API."""
 
     def add(self, camera: NewCamera) -> None: ...
-    def remove(self, camera: str) -> None: ...
+    def change(self, name: str, change: CameraChange) -> None:
+        """Only of those that came over the API."""
+
+    def remove(self, name: str) -> None: ...
+    def pause(self, name: str) -> None: ...
+    def resume(self, name: str) -> None:
+        """What was paused, or removed of the configuration."""
+
     def reload(self) -> Reloaded: ...
 
 
@@ -50,11 +64,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Everything that routes need. people, finder: None where people are not kept. engine: of the networks in
-    use, for the metrics. stopping: set when the service ends."""
+    """Everything that routes need. emit: tells an event, to the spool and to those who watch. people, finder:
+    None where people are not kept. engine: of the networks in use, for the metrics. stopping: set when the
+    service ends."""
 
     service: Service
     spool: Spool
+    emit: Callable[[Message], None]
     delivery: Delivery
     feed: LiveFeed
     trends: Trends

@@ -14,7 +14,8 @@ from ...identity.erase import erase_person
 from ...identity.rows import IdentityRow, TrackRow
 from ...identity.store import IdentityStore
 from ...types import F32
-from .live import TrackKey
+from ..events import TrackKey
+from ..forget import Forgotten
 from .models import Erased, Match, Person, PersonDetail, PersonShot, PersonTrack
 
 Result = TypeVar("Result")
@@ -105,24 +106,35 @@ class People:
 
         return self._in_store(work)
 
-    def delete(self, identity: int, now_s: float, actor: str) -> tuple[Erased, set[TrackKey]] | None:
+    def known_of(self, identity: int) -> Forgotten | None:
+        """The identities that a person is, and its tracks of live cameras; None if there is none of that
+        number."""
+
+        def work(store: IdentityStore) -> Forgotten | None:
+            if not _is_living(store, identity):
+                return None
+            tracks = frozenset(_live_keys(store.tracks(identity=identity)))
+            return Forgotten(frozenset([identity, *store.merged_from(identity)]), tracks)
+
+        return self._in_store(work)
+
+    def delete(self, identity: int, now_s: float, actor: str) -> tuple[Erased, Forgotten] | None:
         """Rows, embeddings and pictures of a person; None if there is none of that number.
 
-        Returns what went, and the live tracks that were its own.
+        Returns what went, and who it was, as known_of does.
         """
 
-        def work(store: IdentityStore) -> tuple[Erased, set[TrackKey]] | None:
-            row = store.identity(identity)
-            if row is None or row.merged_into is not None:
+        def work(store: IdentityStore) -> tuple[Erased, Forgotten] | None:
+            if not _is_living(store, identity):
                 return None
-            tracks = store.tracks(identity=identity)
+            tracks, merged = store.tracks(identity=identity), store.merged_from(identity)
             erased = erase_person(store, identity)
             with store.transaction():
                 delete_by_user(store, identity, now_s, actor)
             store.scrub()
             pictures = erased.pictures + self._sweep(store)
-            told = Erased(identity=identity, tracks=len(tracks), pictures=pictures, events=0)
-            return told, set(_live_keys(tracks))
+            told = Erased(identity=identity, tracks=len(tracks), pictures=pictures, events=0, waiting=0)
+            return told, Forgotten(frozenset([identity, *merged]), frozenset(_live_keys(tracks)))
 
         return self._in_store(work)
 
@@ -132,6 +144,11 @@ def _living(store: IdentityStore, identity: int) -> IdentityRow | None:
     while row is not None and row.merged_into is not None:
         row = store.identity(row.merged_into)
     return row
+
+
+def _is_living(store: IdentityStore, identity: int) -> bool:
+    row = store.identity(identity)
+    return row is not None and row.merged_into is None
 
 
 def _by_person(store: IdentityStore) -> dict[int, list[TrackRow]]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ...types import U8, UNCONFIRMED
-from ..lane import Look
+from ..report import Look
 
 BOUNDARY: Final = "frame"
 PREVIEW_FPS: Final = 5.0

@@ -21,9 +21,9 @@ from facesieve.config import parse_config
 from facesieve.stream.decode.video import VideoSource
 from facesieve.stream.serve.address import camera_address
 from facesieve.stream.serve.areas import GREY, Areas, MaskedPicture, Polygon, check_polygon, inside
-from facesieve.stream.serve.camera import CameraSettings
 from facesieve.stream.serve.events import Message, TrackEnded, TrackStarted
 from facesieve.stream.serve.live import LiveOptions
+from facesieve.stream.serve.reader import CameraSettings
 from facesieve.stream.serve.service import CameraPlan, Service
 from facesieve.stream.testing import ArrayPicture
 from facesieve.stream.types import U8, Frame

@@ -17,8 +17,9 @@ from live_servers import JumpingCamera
 
 from facesieve.stream.serve.address import camera_address
 from facesieve.stream.serve.buffer import Arrived, FrameBuffer, SessionEnded
-from facesieve.stream.serve.camera import Camera, CameraSettings, CameraStatus, State
+from facesieve.stream.serve.camera import Camera
 from facesieve.stream.serve.live import ConnectionFailed, LiveOptions, LiveStream
+from facesieve.stream.serve.reader import CameraSettings, CameraStatus, ReaderParts, State
 
 SECRET, WRONG = "s3cr&t pa$$", "wr0ng"
 QUICK = LiveOptions(connect_s=4.0, read_s=2.5)
@@ -37,8 +38,7 @@ class Watched:
         self.items: list[Arrived | SessionEnded] = []
         self.buffer = buffer or FrameBuffer("latest")
         self.camera = Camera(
-            "gate", address, settings, self.buffer, clock=Wall(), rng=random.Random(0),
-            on_state=self.states.append,
+            "gate", address, settings, self.buffer, ReaderParts(Wall(), random.Random(0), self.states.append),
         )  # fmt: skip
         self.camera.start()
 

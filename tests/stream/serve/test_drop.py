@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from frame_numbers import number_in, numbered_film
 
-from facesieve.serve import camera_plan
 from facesieve.serve_config import CameraTable, ServeConfig
+from facesieve.serve_plan import camera_plan
 from facesieve.stream.errors import ConfigError
 from facesieve.stream.serve.address import camera_address
 from facesieve.stream.serve.buffer import Arrived, FrameBuffer, SessionEnded
-from facesieve.stream.serve.camera import CameraSettings, CameraStatus, State
 from facesieve.stream.serve.drop import DropFolder
 from facesieve.stream.serve.drop_files import Settling, away, noted
+from facesieve.stream.serve.reader import CameraSettings, CameraStatus, ReaderParts, State
 
 SETTINGS = CameraSettings(hz=0.0, settle_s=0.3, backoff_first_s=0.2)
 NOTE = ".facesieve.json"
@@ -38,8 +38,8 @@ class Watched:
         self.numbers: dict[int, list[int]] = {}
         self.fails = ""
         self.reader = DropFolder(
-            "drop", camera_address(f"{folder}/"), settings, FrameBuffer("block", 4), clock=Wall(),
-            rng=random.Random(0), on_state=self.states.append,
+            "drop", camera_address(f"{folder}/"), settings, FrameBuffer("block", 4),
+            ReaderParts(Wall(), random.Random(0), self.states.append),
         )  # fmt: skip
         self.reader.start()
 

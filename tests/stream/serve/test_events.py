@@ -9,8 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from facesieve.stream.serve.camera import CameraStatus, State
-from facesieve.stream.serve.events import Moment, Narrator, camera_state, event_schema, parse_event
+from facesieve.stream.serve.events import Moment, event_schema, parse_event
+from facesieve.stream.serve.forget import deletions
+from facesieve.stream.serve.narrator import Narrator, camera_state
+from facesieve.stream.serve.reader import CameraStatus, State
+from facesieve.stream.serve.receivers.envelope import cloud_event
 from facesieve.stream.types import (
     BestShot,
     Crop,
@@ -114,7 +117,9 @@ def test_how_a_track_ended(ended, end: TrackEnd, said: str, final: bool) -> None
 def test_the_schema_names_every_kind_and_refuses_strangers() -> None:
     schema = event_schema()
     kinds = set(schema["discriminator"]["mapping"])
-    assert kinds == {"track_started", "shot", "track_ended", "identity_updated", "camera_state"}
+    assert kinds == {
+        "track_started", "shot", "track_ended", "identity_updated", "identity_deleted", "camera_state",
+    }  # fmt: skip
     assert schema["$schema"].endswith("2020-12/schema")
     status = CameraStatus("gate", State.LIVE, 1_700_000_000.0)
     told = camera_state(status, "b00t", 1, degraded=False, monotonic_s=1.0)
@@ -122,3 +127,17 @@ def test_the_schema_names_every_kind_and_refuses_strangers() -> None:
     assert parse_event(json.dumps(body)).type == "camera_state"
     with pytest.raises(ValueError, match="extra"):
         parse_event(json.dumps(body | {"surprise": 1}))
+
+
+def test_a_deletion_names_all_tracks_in_events_that_a_broker_takes() -> None:
+    tracks = {("b1", "gate", session, 1) for session in range(1, 2502)}
+    told = list(deletions(7, {9, 8}, tracks, "b2", AT))
+    assert [len(message.event.tracks) for message in told] == [1000, 1000, 501]
+    assert {(t.boot, t.camera, t.session, t.track) for m in told for t in m.event.tracks} == tracks
+    assert len({message.event.id for message in told}) == 3
+    for message in told:
+        assert message.is_final
+        assert (message.event.identity, message.event.merged_from) == (7, (8, 9))
+        assert parse_event(message.event.model_dump_json()) == message.event
+        assert len(cloud_event(message)) < 1 << 20
+    assert len(list(deletions(7, (), (), "b2", AT))) == 1, "who was seen in films only is told of too"

@@ -13,10 +13,10 @@ from live_servers import Rtsp
 
 from facesieve.stream.serve.address import camera_address
 from facesieve.stream.serve.buffer import Arrived, FrameBuffer, SessionEnded
-from facesieve.stream.serve.camera import CameraSettings, CameraStatus, State
 from facesieve.stream.serve.live import LiveOptions
 from facesieve.stream.serve.paired import PairedCamera
 from facesieve.stream.serve.pairing import PairingSettings
+from facesieve.stream.serve.reader import CameraSettings, CameraStatus, ReaderParts, State
 
 LOGIN = {"user": "watcher", "password": "s3cr&t pa$$"}
 QUICK = CameraSettings(
@@ -45,8 +45,8 @@ class Watched:
             for mount in ("main", "sub")
         )
         self.camera = PairedCamera(
-            "gate", main, sub, QUICK, pairing, FrameBuffer("drop_oldest", 64), clock=Wall(),
-            rng=random.Random(0), on_state=self.states.append,
+            "gate", main, sub, QUICK, pairing, FrameBuffer("drop_oldest", 64),
+            ReaderParts(Wall(), random.Random(0), self.states.append),
         )  # fmt: skip
         self.camera.start()
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesieve.serve import camera_plan
 from facesieve.serve_config import CameraTable, Secret, ServeConfig, parse_serve_config
+from facesieve.serve_plan import camera_plan
 from facesieve.stream.decode.picture import Converter, FramePicture
 from facesieve.stream.errors import ConfigError
 from facesieve.stream.serve.buffer import Arrived

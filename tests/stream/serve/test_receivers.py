@@ -20,17 +20,10 @@ from typing import Any
 
 import pytest
 
-from facesieve.stream.serve.camera import CameraStatus, State
 from facesieve.stream.serve.delivery import Delivery, DeliveryFailed, DeliveryRefused
-from facesieve.stream.serve.events import (
-    Message,
-    Moment,
-    Origin,
-    ShotFacts,
-    TrackEnded,
-    camera_state,
-    parse_event,
-)
+from facesieve.stream.serve.events import Message, Moment, Origin, ShotFacts, TrackEnded, parse_event
+from facesieve.stream.serve.narrator import camera_state
+from facesieve.stream.serve.reader import CameraStatus, State
 from facesieve.stream.serve.receivers.folder import EventFolder
 from facesieve.stream.serve.receivers.kafka import Kafka
 from facesieve.stream.serve.receivers.mqtt import Mqtt

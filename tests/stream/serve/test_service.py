@@ -18,9 +18,9 @@ from facesieve.stream.pipeline import Pipeline
 from facesieve.stream.policy import SelectionPolicy
 from facesieve.stream.selection import TopKSelector
 from facesieve.stream.serve.address import camera_address
-from facesieve.stream.serve.camera import CameraSettings, State
 from facesieve.stream.serve.events import CameraState, Message, Shot, TrackEnded, TrackStarted
 from facesieve.stream.serve.live import LiveOptions
+from facesieve.stream.serve.reader import CameraSettings, State
 from facesieve.stream.serve.service import CameraPlan, Service
 from facesieve.stream.serve.shared import BatchingScorer, SharedDetector
 from facesieve.stream.testing import ScriptedScorer

@@ -8,12 +8,25 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from facesieve.stream.errors import OutputUnwritable
-from facesieve.stream.serve.events import Message, Moment, Origin, Shot, ShotFacts, TrackEnded, TrackStarted
+from facesieve.stream.errors import OutputFull, OutputUnwritable
+from facesieve.stream.sealing import Encrypting, new_key
+from facesieve.stream.serve.events import (
+    IdentityUpdated,
+    Message,
+    Moment,
+    Origin,
+    Shot,
+    ShotFacts,
+    TrackEnded,
+    TrackStarted,
+)
+from facesieve.stream.serve.forget import Forgotten
 from facesieve.stream.serve.spool import Spool
 
 AT = Moment(pts_s=1.0, wall_s=1000.0, monotonic_s=1.0)
@@ -221,12 +234,132 @@ def test_writers_and_readers_at_once(path: Path) -> None:
         assert len(got) == len(set(got)) == 200
 
 
-def test_faces_that_must_be_forgotten_leave_no_bytes(path: Path) -> None:
+WHO = Forgotten(frozenset({7}), frozenset({("b1", "gate", 1, 1)}))
+SEALERS = [None, Encrypting([new_key()])]
+
+
+def updated(identity: int, track: int) -> Message:
+    origin = Origin(camera="gate", boot="b1", session=1)
+    event = IdentityUpdated(
+        id=f"b1/gate/1/identity-{identity}/{track}-0", origin=origin, at=AT, identity=identity, tracks=1
+    )
+    return Message(event)
+
+
+def named(track: int, identity: int) -> Message:
+    message = ended(track)
+    return Message(message.event.model_copy(update={"identity": identity}), message.images)
+
+
+@pytest.mark.parametrize("sealer", SEALERS)
+def test_who_was_deleted_leaves_ends_without_faces_and_nothing_else(path: Path, sealer: Any) -> None:
+    with Spool(path, ["a"], sealer=sealer) as spool:
+        theirs = [started(1), shot(1, 1), shot(1, 2), named(1, 7), updated(7, 1), named(5, 7)]
+        others = [started(11), shot(11, 1), named(11, 70), updated(70, 11), shot(1, 1, boot="b10")]
+        for message in theirs + others:
+            spool.put(message, 0.0)
+        before = spool.report().bytes
+        assert spool.forget(WHO) == 5
+        assert spool.forget(WHO) == 0
+        assert spool.report().bytes < before
+        left = {item.message.event.id: item.message for item in spool.next("a", limit=99)}
+    assert list(left) == [m.event.id for m in [theirs[0], theirs[3], theirs[5], *others]], (
+        "in order, each track that began still ends"
+    )
+    for message in (left["b1/gate/1/1/0/ended"], left["b1/gate/1/5/0/ended"]):
+        assert (message.event.shots, message.event.identity, dict(message.images)) == ((), None, {})
+        assert message.event.frames_seen == 5
+    for message in others:
+        assert left[message.event.id] == message
+
+
+def test_what_is_forgotten_leaves_no_bytes(path: Path) -> None:
     with Spool(path, ["a"]) as spool:
         spool.put(Message(shot(1, 1).event, {"1.jpg": b"FORGET-ME" * 50}), 0.0)
-        assert spool.delete("gate") == 1
-        spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        spool.put(Message(named(1, 7).event, {"1.jpg": b"FORGET-ME" * 50}), 0.0)
+        spool.forget(WHO)
         assert b"FORGET-ME" not in path.read_bytes()
+        assert b"FORGET-ME" not in path.with_name("spool.db-wal").read_bytes()
+
+
+@pytest.mark.parametrize("sealer", SEALERS)
+def test_a_live_track_of_who_was_deleted_ends_after_a_crash_without_a_face(path: Path, sealer: Any) -> None:
+    with Spool(path, ["a"], sealer=sealer) as spool:
+        spool.put(shot(1, 1), 0.0)
+        spool.put(shot(2, 1), 0.0)
+        spool.forget(WHO)
+    with Spool(path, ["a"], sealer=sealer) as spool:
+        assert spool.recover("b2", 1.0) == 2
+        ends = {m.message.event.track: m.message for m in spool.next("a", 99)}
+    assert (ends[1].event.end, ends[1].event.shots, dict(ends[1].images)) == ("crash", (), {})
+    assert dict(ends[2].images) == {"1.jpg": b"face 1"}
+
+
+def test_what_is_held_in_memory_is_forgotten_too(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        spool.put(ended(0), 0.0)
+        (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
+        spool._db.execute(f"PRAGMA max_page_count = {pages}")
+        big = os.urandom(20_000)
+        for message in (shot(1, 1), named(1, 7), shot(2, 1)):
+            spool.put(Message(message.event, {"1.jpg": big}), 0.0)
+        assert spool.report().held == 3
+        assert spool.forget(WHO) == 2
+        spool._db.execute("PRAGMA max_page_count = 1000000")
+        spool.put(ended(3), 0.0)
+        left = {item.message.event.id: item.message for item in spool.next("a", limit=99)}
+    assert "b1/gate/1/1/0/shot-1" not in left
+    assert dict(left["b1/gate/1/1/0/ended"].images) == {}
+    assert dict(left["b1/gate/1/2/0/shot-1"].images) == {"1.jpg": big}
+
+
+def test_a_deletion_that_the_disk_does_not_take_is_an_error_and_can_be_asked_again(path: Path) -> None:
+    with Spool(path, ["a"]) as spool:
+        for i in range(30):
+            spool.put(Message(named(1, 7).event.model_copy(update={"id": f"x/{i}/ended"}), {}), 0.0)
+        spool._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(OutputFull):
+            spool.forget(WHO)
+        spool._db.execute("PRAGMA query_only = OFF")
+        assert spool.forget(WHO) == 30
+
+
+def test_without_sinks_nothing_waits_but_a_crash_is_still_told_of(path: Path) -> None:
+    with Spool(path, []) as spool:
+        for message in (started(1), shot(1, 1), started(2), ended(2)):
+            assert spool.put(message, 0.0)
+        assert spool.report().events == 0
+    with Spool(path, ["a"]) as spool:
+        assert spool.recover("b2", 5.0) == 1
+        assert taken(spool, "a") == ["b1/gate/1/1/0/ended"]
+
+
+def test_a_sealed_spool_tells_nothing_but_ids(path: Path) -> None:
+    with Spool(path, ["a"], sealer=SEALERS[1]) as spool:
+        for message in (started(1), shot(1, 1), named(1, 7), shot(2, 1)):
+            spool.put(message, 0.0)
+        spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        data = path.read_bytes()
+        assert b"gate/1/2/0/shot-1" in data
+        for trace in (b"detection_score", b"improved", b"1000.0", b"face 1", b'final"'):
+            assert trace not in data
+        assert [item.message.event.type for item in spool.next("a", 9)] == [
+            "track_started", "shot", "track_ended", "shot",
+        ]  # fmt: skip
+
+
+def test_a_sealed_spool_of_the_first_version_is_sealed_whole(path: Path) -> None:
+    with Spool(path, ["a"], sealer=SEALERS[1]) as spool:
+        spool.put(shot(1, 1), 0.0)
+    with closing(sqlite3.connect(path)) as db, db:  # events lay open then
+        for table in ("event", "track"):
+            body = shot(1, 1).event.model_dump_json()
+            db.execute(f"UPDATE {table} SET body = ?", (body,))  # noqa: S608
+        db.execute("PRAGMA user_version = 1")
+    assert b"improved" in path.read_bytes()
+    with Spool(path, ["a"], sealer=SEALERS[1]) as spool:
+        assert spool.next("a")[0].message == shot(1, 1)
+    assert b"improved" not in path.read_bytes()
 
 
 def test_a_file_that_is_no_spool_is_refused(path: Path) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from facesieve.serve import camera_plan
 from facesieve.serve_config import CameraTable, ServeConfig, parse_serve_config
+from facesieve.serve_plan import camera_plan
 from facesieve.stream.errors import ConfigError
 from facesieve.stream.serve.address import Address, camera_address
 from facesieve.stream.serve.buffer import FrameBuffer
-from facesieve.stream.serve.camera import Camera, CameraSettings, CameraStatus, State
+from facesieve.stream.serve.camera import Camera
 from facesieve.stream.serve.live import ConnectionFailed, LiveOptions, LiveStream
+from facesieve.stream.serve.reader import CameraSettings, CameraStatus, ReaderParts, State
 
 ABSENT = "/dev/video987"
 
@@ -38,9 +39,7 @@ def test_an_absent_device_is_told_and_tried_again(absent: str) -> None:
         camera_address(absent),
         CameraSettings(backoff_first_s=0.1),
         FrameBuffer("latest"),
-        clock=Wall(),
-        rng=random.Random(0),
-        on_state=states.append,
+        ReaderParts(Wall(), random.Random(0), states.append),
     )
     camera.start()
     deadline = time.monotonic() + 10

@@ -32,6 +32,7 @@ MATRIX = {
     ("GET", "/api/v1/cameras"): READ,
     ("POST", "/api/v1/cameras"): ADMIN,
     ("GET", "/api/v1/cameras/{name}"): READ,
+    ("PATCH", "/api/v1/cameras/{name}"): ADMIN,
     ("DELETE", "/api/v1/cameras/{name}"): ADMIN,
     ("POST", "/api/v1/cameras/{name}/pause"): ADMIN,
     ("POST", "/api/v1/cameras/{name}/resume"): ADMIN,

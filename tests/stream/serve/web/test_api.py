@@ -85,6 +85,7 @@ def test_a_reload_keeps_tracks_alive(start, clip: Path) -> None:
         "changed": ["yard"],
         "added": ["new"],
         "removed": ["old"],
+        "removed_before": [],
         "restart_needed": ["serve"],
     }
     after = stack.service.cameras()
@@ -153,8 +154,9 @@ def test_a_camera_of_an_allowed_network_is_served_without_its_secret_being_shown
     stack = start('[serve]\ncamera_networks = ["127.0.0.0/8"]\n')
     admin = stack.client("admin")
     url = "rtsp://watcher:hunter2-secret@127.0.0.1:9/x"
-    assert admin.post("/api/v1/cameras", json={"name": "inner", "url": url}).status_code == 201
-    assert admin.post("/api/v1/cameras", json={"name": "inner", "url": url}).status_code == 409
+    body = {"name": "inner", "url": url, "keep": False}
+    assert admin.post("/api/v1/cameras", json=body).status_code == 201
+    assert admin.post("/api/v1/cameras", json=body).status_code == 409
     stack.until(lambda: "refused" in stack.service.cameras()["inner"].status.reason.casefold())
     assert "hunter2" not in admin.get("/api/v1/cameras").text
     assert "hunter2" not in stack.audit_path.read_text()

@@ -6,8 +6,10 @@ import asyncio
 
 import numpy as np
 
-from facesieve.stream.serve.camera import CameraStatus, State
-from facesieve.stream.serve.events import Message, Moment, Narrator, camera_state
+from facesieve.stream.serve.events import Message, Moment
+from facesieve.stream.serve.forget import Forgotten
+from facesieve.stream.serve.narrator import Narrator, camera_state
+from facesieve.stream.serve.reader import CameraStatus, State
 from facesieve.stream.serve.web.live import LiveFeed
 from facesieve.stream.serve.web.trends import BIN_S, Trends, sharpness
 from facesieve.stream.testing import ArrayPicture
@@ -65,7 +67,7 @@ def test_forgetting_takes_a_track_out_of_events_and_pictures() -> None:
     feed.publish(shot(1))
     feed.publish(shot(2))
     feed.publish(state(1))
-    assert feed.forget(9, {("b", "gate", 1, 1)}) == 1
+    assert feed.forget(Forgotten(frozenset({9}), frozenset({("b", "gate", 1, 1)}))) == 1
     assert feed.picture(1, "1_chip.jpg") is None
     assert feed.picture(2, "1_chip.jpg")
 
