@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -65,7 +65,7 @@ class Prefetch(Generic[Item]):
     """Runs an iterator in a thread of its own, at most depth items ahead; order and errors are kept.
 
     Iterating ends early once stop() is true and nothing is ready (a pipe that fell silent). A context
-    manager: leaving it ends the thread.
+    manager: leaving it ends the thread, which closes a generator that it did not read to its end.
     """
 
     def __init__(self, items: Iterator[Item], stop: Callable[[], bool], depth: int = 3) -> None:
@@ -91,6 +91,9 @@ class Prefetch(Generic[Item]):
             self._put(None)
         except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
             self._put(error)
+        finally:
+            if isinstance(self._items, Generator):
+                self._items.close()
 
     def _put(self, item: Item | BaseException | None) -> bool:
         """False once nobody listens any more."""

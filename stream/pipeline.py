@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,7 +30,7 @@ from .ports import (
     Tracker,
 )
 from .progress import Progress, timed
-from .telling import Telling
+from .telling import Events, Measure, Telling
 from .types import (
     F32,
     Crop,
@@ -49,6 +50,7 @@ __all__ = ["Gate", "Pipeline", "Progress"]
 Item = TypeVar("Item")
 Gate = Callable[[Detections, int, int], Sequence[Refusal | None]]
 """The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
+_ENDS = 4  # moments at which tracks ended that may wait for their shots to be measured and written
 Attend = Callable[[Frame, Detections], npt.NDArray[np.bool_]]
 """Which of a frame's detections, (n,), are processed; the others are as if nobody had seen them."""
 
@@ -64,8 +66,9 @@ class Pipeline:
     assessor: measures the components of the shots when their track ends, and before that only of candidates
     that the selector decides about by their components. new_bound: bounds the scores of a source's crops, so
     that those that could change no shot are not scored; with bounds that hold, the shots are the same as
-    without. ahead: decode and detect in threads of their own, ahead of the rest, so that a film is done
-    soonest; without, all is done in the caller's thread and no frame waits, as live sources want it.
+    without. ahead: decode, detect and choose in threads of their own, ahead of each other, so that a film is
+    done soonest; the caller's thread measures the shots of tracks that ended. Without, all is done in the
+    caller's thread and no frame waits, as live sources want it.
     enrols: see Telling.
     blur_others: the other faces that the detector saw are made unrecognisable in every crop.
     """
@@ -95,7 +98,7 @@ class Pipeline:
         self._hz = hz
         self._scene_cuts = scene_cuts
         self._margin = margin
-        self._assessor = assessor
+        self._assessor, self._assessing = assessor, threading.Lock()
         self._new_bound = new_bound
         self._ahead = ahead
         self._enrols = enrols
@@ -122,7 +125,31 @@ class Pipeline:
         attend: which detections count at all; None for all.
         """
         progress = progress if progress is not None else Progress()
-        tell = Telling(progress, self._assessor, on_revision, self._enrols)
+        failed = threading.Event()
+        events = self._events(source, progress, lambda: stop() or failed.is_set(), candidates, boxes, attend)
+        tell = Telling(progress, self._measure(progress), on_revision, self._enrols)
+        with self._before(events, lambda: False, _ENDS) as told:
+            try:
+                for some in told:
+                    yield from tell.tell(some)
+            except Exception:
+                # An assessor or on_revision may be what failed; the terminal events are worth more.
+                failed.set()
+                tell = Telling(progress, None, lambda revision: None)
+                for some in told:
+                    yield from tell.tell(some)
+                raise
+
+    def _events(
+        self,
+        source: FrameSource,
+        progress: Progress,
+        stop: Callable[[], bool],
+        candidates: CandidateSink | None,
+        boxes: BoxSink | None,
+        attend: Attend | None,
+    ) -> Iterator[Events]:
+        """What the selector tells, in order; on an error also what the live tracks give."""
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
         tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
         if candidates is not None:
@@ -142,21 +169,33 @@ class Pipeline:
                     progress.frames, progress.pts_s = look.frames, frame.pts_s
                     progress.size = frame.picture.width, frame.picture.height
                     if source.stills or self._is_cut(cuts, frame, progress):
-                        yield from tell.ends(selector, tracker.finish(), TrackEnd.SCENE_CUT)
+                        yield from _ended(selector, tracker.finish(), TrackEnd.SCENE_CUT, progress)
                     ended = self._step(look, tracker, selector, bound, progress, boxes)
-                    yield from tell.advance(selector, frame.pts_s)
-                    yield from tell.ends(selector, ended, TrackEnd.LOST)
+                    yield from _advanced(selector, frame.pts_s, progress)
+                    yield from _ended(selector, ended, TrackEnd.LOST, progress)
         except Exception:
-            # An assessor or on_revision may be what failed: the terminal events are worth more than either.
-            tell = Telling(progress, None, lambda revision: None)
-            yield from tell.advance(selector, progress.pts_s)
-            yield from tell.ends(selector, tracker.finish(), TrackEnd.SHUTDOWN)
+            yield from _advanced(selector, progress.pts_s, progress)
+            yield from _ended(selector, tracker.finish(), TrackEnd.SHUTDOWN, progress)
             raise
         if stop():
             why = TrackEnd.SHUTDOWN
         else:
             progress.frames = cadence.frames
-        yield from tell.ends(selector, tracker.finish(), why)
+        yield from _ended(selector, tracker.finish(), why, progress)
+
+    def _measure(self, progress: Progress) -> Measure | None:
+        """The assessor, one call at a time: the loop asks it about candidates, its caller about shots."""
+        assessor, turn = self._assessor, self._assessing
+        if assessor is None:
+            return None
+
+        def measure(crops: Sequence[Crop]) -> Sequence[Mapping[str, float]]:
+            with turn, timed(progress, "assess"):
+                measured = assessor.assess(crops)
+                progress.assessed += len(crops)
+            return measured
+
+        return measure
 
     def _before(
         self, items: Iterator[Item], stop: Callable[[], bool], depth: int
@@ -211,9 +250,8 @@ class Pipeline:
             qualities = self._scorer.score(crops)
         if bound is not None:
             bound.learn(crops, qualities)
-        if self._assessor is not None:
-            with timed(progress, "assess"):
-                qualities = _judged(self._assessor, crops, qualities, selector, progress)
+        if (measure := self._measure(progress)) is not None:
+            qualities = _judged(measure, crops, qualities, selector)
         with timed(progress, "select"):
             for crop, quality in zip(crops, qualities, strict=True):
                 selector.offer(crop, quality)
@@ -253,11 +291,7 @@ def _alone(look: _Look, index: int) -> Frame:
 
 
 def _judged(
-    assessor: Assessor,
-    crops: Sequence[Crop],
-    qualities: Sequence[Quality],
-    selector: Selector,
-    progress: Progress,
+    measure: Measure, crops: Sequence[Crop], qualities: Sequence[Quality], selector: Selector
 ) -> Sequence[Quality]:
     """The qualities, with components where the selector decides by them."""
     pairs = zip(crops, qualities, strict=True)
@@ -265,11 +299,26 @@ def _judged(
     if not asked:
         return qualities
     judged = list(qualities)
-    measured = assessor.assess([crops[i] for i in asked])
-    progress.assessed += len(asked)
-    for i, components in zip(asked, measured, strict=True):
+    for i, components in zip(asked, measure([crops[i] for i in asked]), strict=True):
         judged[i] = dataclasses.replace(judged[i], components=components)
     return judged
+
+
+def _advanced(selector: Selector, pts_s: float, progress: Progress) -> Iterator[Events]:
+    """What is told at pts_s: windows that are over, and shots told early."""
+    with timed(progress, "select"):
+        events = selector.advance(pts_s)
+    if events:
+        yield events
+
+
+def _ended(selector: Selector, tracks: Sequence[int], why: TrackEnd, progress: Progress) -> Iterator[Events]:
+    """The terminal events of tracks."""
+    with timed(progress, "select"):
+        results = [selector.end(track, why) for track in tracks]
+    events = [result for result in results if result is not None]
+    if events:
+        yield events
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,17 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .policy import Fit
-from .ports import Assessor, Selector
-from .progress import Progress, timed
-from .types import BestShot, ShotRevision, TrackEnd, TrackResult
+from .progress import Progress
+from .types import BestShot, Crop, ShotRevision, TrackEnd, TrackResult
+
+Events = Sequence[TrackResult | ShotRevision]
+"""What is told at one time: tracks and windows that ended, then shots that are told early."""
+Measure = Callable[[Sequence[Crop]], Sequence[Mapping[str, float]]]
+"""Assessor.assess."""
 
 
 class Telling:
-    """Passes on what a selector tells, with the components of the shots where an assessor measures them.
+    """Passes on what a selector tells, with the components of the shots where they are measured.
 
     enrols: what a shot lacks to be enrolled, by its components; one that lacks anything loses its mark.
     """
@@ -20,30 +24,22 @@ class Telling:
     def __init__(
         self,
         progress: Progress,
-        assessor: Assessor | None,
+        measure: Measure | None,
         on_revision: Callable[[ShotRevision], None],
         enrols: Fit | None = None,
     ) -> None:
         self._progress = progress
-        self._assessor = assessor
+        self._measure = measure
         self._on_revision = on_revision
         self._enrols = enrols
 
-    def advance(self, selector: Selector, pts_s: float) -> Iterator[TrackResult]:
-        """What is told at pts_s: windows that are over, and shots told early."""
-        with timed(self._progress, "select"):
-            events = selector.advance(pts_s)
+    def tell(self, events: Events) -> Iterator[TrackResult]:
+        """Tracks and windows that ended; then the listener hears of the shots that are told early."""
         yield from self._results([event for event in events if isinstance(event, TrackResult)])
         for event in events:
             if isinstance(event, ShotRevision):
                 self._on_revision(event)
                 self._progress.revisions += 1
-
-    def ends(self, selector: Selector, tracks: Sequence[int], why: TrackEnd) -> Iterator[TrackResult]:
-        """The terminal events of tracks."""
-        with timed(self._progress, "select"):
-            results = [selector.end(track, why) for track in tracks]
-        yield from self._results([result for result in results if result is not None])
 
     def _results(self, results: list[TrackResult]) -> Iterator[TrackResult]:
         try:
@@ -61,14 +57,10 @@ class Telling:
 
     def _measured(self, results: list[TrackResult]) -> list[TrackResult]:
         """With the components of all shots that lack them, measured in one call."""
-        crops = [shot.crop for result in results for shot in result.shots if not shot.quality.components]
-        if self._assessor is None:
+        if self._measure is None:
             return results
-        measured: Iterator[Mapping[str, float]] = iter(())
-        if crops:
-            with timed(self._progress, "assess"):
-                measured = iter(self._assessor.assess(crops))
-            self._progress.assessed += len(crops)
+        crops = [shot.crop for result in results for shot in result.shots if not shot.quality.components]
+        measured = iter(self._measure(crops) if crops else ())
         return [
             dataclasses.replace(result, shots=tuple(self._with(shot, measured) for shot in result.shots))
             for result in results
