@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ class Progress:
     revisions: shots told early. stages_s: seconds spent stage by stage, by the detector's thread
     (`decode` waits for the decoder; detect), the loop's (`wait` waits for the detector; the rest) and, where
     a film is read ahead, the caller's (assess).
+    on_stage: told each time a stage ends: which, and the seconds it took.
     """
 
     frames: int = 0
@@ -31,6 +32,7 @@ class Progress:
     shots: int = 0
     revisions: int = 0
     stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    on_stage: Callable[[str, float], None] | None = None
 
 
 @contextmanager
@@ -40,4 +42,7 @@ def timed(progress: Progress, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        progress.stages_s[stage] += time.perf_counter() - started
+        took_s = time.perf_counter() - started
+        progress.stages_s[stage] += took_s
+        if progress.on_stage is not None:
+            progress.on_stage(stage, took_s)
