@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ class SingleStage:
         letterbox = Letterbox.fit(*size, side if isinstance(side, int) else side.long_side(*size))
         outputs = self._engine.infer({self._input: letterbox.pixels(frame.picture, self._order)})
         # A score that is no number passes no threshold: it would be no face rather than an error.
-        if any(np.isnan(output.min(initial=0.0)) for output in outputs.values()):
+        if any(math.isnan(np.minimum.reduce(output, axis=None, initial=0.0)) for output in outputs.values()):
             raise ModelInvalid(f"{self._label}: the network gave outputs that are not numbers")
         found = self._decode(outputs, letterbox.width, self._min_score)
         if not np.isfinite(found.boxes).all() or not np.isfinite(found.points).all():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import cv2
-import numpy as np
 
 from ..types import U8
 
@@ -25,7 +24,7 @@ def png(rgb: U8) -> bytes:
 
 
 def _encoded(kind: str, rgb: U8, options: list[int]) -> bytes:
-    done, data = cv2.imencode(kind, np.ascontiguousarray(rgb[..., ::-1]), options)
+    done, data = cv2.imencode(kind, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise ValueError(f"expected an image that encodes as {kind}, got {rgb.shape} {rgb.dtype}")
     return bytes(data)
