@@ -26,6 +26,7 @@ from openvino.preprocess import PrePostProcessor
 from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 from ..stream.ports import Closing
 from . import compiled_cache, onnx_wire
+from .openvino_graphs import fold_stem, join_heads
 from .openvino_requests import Shares, divisible
 from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
 
@@ -34,8 +35,8 @@ Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
 _LARGEST_TENSOR = 1 << 30
 log = logging.getLogger(__name__)
-_GRAPH_FORM = 2
-"""Of what _with_pixels writes; a compiled network of another form must not be loaded for it."""
+_GRAPH_FORM = 3
+"""Of what _with_pixels and openvino_graphs write; a compiled network of another form must not be loaded."""
 _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 
 
@@ -149,6 +150,11 @@ class OpenVinoEngine(Closing):
         self._requests.move_to_end(key)
         return request
 
+    def _arithmetic(self) -> Any:
+        """The type that kernels will compute in: the configured one, else the device's own choice."""
+        chosen = self._config.get("INFERENCE_PRECISION_HINT")
+        return chosen or _core().get_property(self._device, "INFERENCE_PRECISION_HINT")
+
     def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         return self._compiled(shapes).create_infer_request()
 
@@ -161,6 +167,8 @@ class OpenVinoEngine(Closing):
         if shapes:
             graph = graph.clone()
             graph.reshape({i: ov.PartialShape(list(s)) for i, s in enumerate(shapes)})
+            if self._arithmetic() == ov.Type.bf16:
+                fold_stem(graph)
         log.info("compiling %s%s for %s …", self.label, "".join(f" {list(s)}" for s in shapes), self._device)
         try:
             compiled = _core().compile_model(graph, self._device, self._config)
@@ -256,7 +264,9 @@ def _with_pixels(graph: Any, label: str, pixels: PixelInput) -> Any:
     if not any(pixels.mean) and all(s == 1.0 for s in pixels.std):
         image.preprocess().custom(_in_place)
     image.model().set_layout(ov.Layout(pixels.layout))
-    return prepare.build()
+    built = prepare.build()
+    join_heads(built)
+    return built
 
 
 def _in_place(pixels: Any) -> Any:
