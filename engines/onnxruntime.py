@@ -6,6 +6,8 @@ over the terms of one sum; tests/engines/test_onnxruntime.py holds it); determin
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 from ..stream.ports import Closing
 from . import onnx_wire
-from .onnxruntime_providers import Cuda, Options, TensorRT
+from .onnxruntime_providers import Cuda, Options, TensorRT, installing_for_gpus
 from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
 
 _DTYPES: Mapping[str, type[np.generic]] = {
@@ -55,12 +57,18 @@ class OnnxRuntimeEngine(Closing):
         try:
             import onnxruntime as ort
         except ImportError as missing:
-            raise EngineUnavailable("ONNX Runtime needs `pip install facesieve[onnxruntime]`") from missing
+            gpu = any(isinstance(provider, Cuda | TensorRT) for provider in providers)
+            extra = "onnxruntime-gpu" if gpu else "onnxruntime"
+            raise EngineUnavailable(f"ONNX Runtime needs `pip install facesieve[{extra}]`") from missing
         self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
         if isinstance(model, Path) and not model.is_file():
             raise ModelInvalid(f"{self.label}: no such file")
         onnx_wire.check(model, self.label)
         _require(providers, ort.get_available_providers())
+        if any(isinstance(provider, Cuda | TensorRT) for provider in providers):
+            # CUDA and cuDNN that pip installed lie where no loader looks. What is missing it prints.
+            with contextlib.redirect_stdout(sys.stderr):
+                ort.preload_dlls()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.use_deterministic_compute = True
@@ -118,7 +126,8 @@ def _require(providers: Sequence[Provider], present: Sequence[str]) -> None:
     for provider in providers:
         name = provider if isinstance(provider, str) else provider.NAME
         if name not in present:
-            raise EngineUnavailable(f"ONNX Runtime has no {name} here; it has {', '.join(present)}")
+            how = "" if isinstance(provider, str) else f". {installing_for_gpus()}"
+            raise EngineUnavailable(f"ONNX Runtime has no {name} here; it has {', '.join(present)}{how}")
 
 
 def _options(ort: Any, source: Path | bytes, label: str, provider: Provider) -> Options:
@@ -137,7 +146,11 @@ def _started(session: Any, providers: Sequence[Options]) -> None:
     running = session.get_providers()
     missing = [name for name, _ in providers if name not in running]
     if missing:
-        raise EngineUnavailable(f"ONNX Runtime cannot start {', '.join(missing)} here; it runs {running}")
+        raise EngineUnavailable(
+            f"ONNX Runtime cannot start {', '.join(missing)} here; it runs {running}. Its reason stands "
+            "above: most often a driver, or a library of CUDA, cuDNN or TensorRT, is missing. "
+            f"{installing_for_gpus()}"
+        )
 
 
 def _with_free_shape(model: Path | bytes, label: str, pixels: PixelInput) -> bytes:

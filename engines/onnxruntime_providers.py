@@ -14,6 +14,44 @@ from .signature import Signature
 from .tensorrt_plans import Profile
 
 Options = tuple[str, Mapping[str, str]]
+_GPU_PACKAGE, _CPU_PACKAGE = "onnxruntime-gpu", "onnxruntime"
+_EXTRA = "pip install 'facesieve[onnxruntime-gpu]'"
+
+
+def installing_for_gpus() -> str:
+    """What to install for these providers, in view of what is installed, as a sentence for an error.
+
+    Both packages of ONNX Runtime unpack into one folder: beside each other the one that came last runs, and
+    removing either breaks the other.
+    """
+    match _installed(_GPU_PACKAGE), _installed(_CPU_PACKAGE):
+        case True, True:
+            return (
+                f"{_CPU_PACKAGE} and {_GPU_PACKAGE} are both installed and overwrite each other: "
+                f"`pip uninstall {_CPU_PACKAGE} {_GPU_PACKAGE}`, then `{_EXTRA}`"
+            )
+        case False, True:
+            return (
+                f"{_CPU_PACKAGE} is the package for CPUs, and shares its folder with the one for GPUs: "
+                f"`pip uninstall {_CPU_PACKAGE}`, then `{_EXTRA}`"
+            )
+        case True, False:
+            return (
+                "It needs an NVIDIA driver (`nvidia-smi` shows it), and TensorRT of the version that "
+                f"{_GPU_PACKAGE} was built with where that is asked for"
+            )
+        case _:
+            return f"It needs `{_EXTRA}`"
+
+
+def _installed(package: str) -> bool:
+    from importlib import metadata  # costs every start otherwise
+
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

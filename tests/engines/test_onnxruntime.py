@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from facesieve.engines import onnxruntime_providers
 from facesieve.engines.models.centerface import CenterFace
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.onnxruntime_providers import Cuda, TensorRT
@@ -35,6 +36,34 @@ def test_missing_extra(affine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[onnxruntime\]"):
         OnnxRuntimeEngine(affine)
+
+
+def test_missing_extra_of_gpus(affine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[onnxruntime-gpu\]"):
+        OnnxRuntimeEngine(affine, providers=[Cuda()])
+
+
+@pytest.mark.parametrize(
+    ("installed", "said"),
+    [
+        ({"onnxruntime"}, r"`pip uninstall onnxruntime`, then `pip install 'facesieve\[onnxruntime-gpu\]'`"),
+        ({"onnxruntime", "onnxruntime-gpu"}, r"overwrite each other: `pip uninstall onnxruntime onnx"),
+        ({"onnxruntime-gpu"}, r"needs an NVIDIA driver"),
+        (set(), r"needs `pip install 'facesieve\[onnxruntime-gpu\]'`"),
+    ],
+)
+def test_what_to_install_is_said_in_view_of_what_is_installed(
+    affine: bytes, monkeypatch: pytest.MonkeyPatch, installed: set[str], said: str
+) -> None:
+    monkeypatch.setattr(onnxruntime_providers, "_installed", lambda package: package in installed)
+    with pytest.raises(EngineUnavailable, match=rf"no CUDAExecutionProvider here; it has .*{said}"):
+        OnnxRuntimeEngine(affine, providers=[Cuda()])
+
+
+def test_installed_packages_are_found_by_their_names() -> None:
+    assert onnxruntime_providers._installed("onnxruntime")
+    assert not onnxruntime_providers._installed("onnxruntime-for-the-moon")
 
 
 def test_errors(affine: bytes, tmp_path: Path) -> None:
@@ -93,8 +122,11 @@ def test_a_provider_that_does_not_start_is_an_error(affine: bytes, monkeypatch: 
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", Fallen)
+    looked: list[str] = []
+    monkeypatch.setattr(ort, "preload_dlls", lambda: looked.append("libraries that pip installed"))
     with pytest.raises(EngineUnavailable, match=r"cannot start CUDAExecutionProvider here; it runs \['CPU"):
         OnnxRuntimeEngine(affine, providers=[Cuda()])
+    assert looked
 
 
 def test_providers_of_a_gpu(tmp_path: Path) -> None:
