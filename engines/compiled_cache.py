@@ -45,7 +45,7 @@ def save(folder: Path, key: str, blob: bytes) -> None:
     except OSError as error:
         raise EngineUnavailable(
             f"{folder}: cannot store a compiled network of {len(blob)} bytes there ({error.strerror}); "
-            "name another cache folder, or none"
+            "set FACESIEVE_CACHE to another folder (with OpenVINO, engine.cache = false does without)"
         ) from error
     finally:
         if temporary is not None:

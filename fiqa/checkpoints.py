@@ -28,6 +28,11 @@ from ..stream.errors import (
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net")
 """Names under which training scripts keep the weights beside optimiser and step."""
 
+SHELLS = frozenset({"module", "_orig_mod"})
+"""Names that DataParallel and AveragedModel, and torch.compile, give to the network that they wrap."""
+
+AVERAGES = "n_averaged"
+DEEPEST = 4
 SHOWN = 5
 DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 """What reading a truncated or foreign file raises in torch and zipfile."""
@@ -66,22 +71,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint: the file itself or its entry `model`, `state_dict`, …; no `module.`."""
+    """The weights in a checkpoint: the file itself or its entry `model`, `state_dict`, … at any depth, under
+    the network's own names (see weights_of)."""
     return weights_of(read_checkpoint(path), path)
 
 
 def weights_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """As read_state_dict, for a checkpoint that is read already; `path` serves the error."""
-    for name in WRAPPERS:
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    """As read_state_dict, for a checkpoint that is read already; `path` serves the error.
+
+    What DataParallel, torch.compile and AveragedModel put into names (`module.`, `_orig_mod.`), wherever it
+    stands, is taken out, and so is the last one's count of averages. Types stay as stored.
+    """
+    for _ in range(DEEPEST):  # a file may say that it lies in itself
+        inner = [content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        content = inner[0] if inner else content
+    content = {str(key): value for key, value in content.items() if key != AVERAGES}
+    strangers = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if strangers or not content:
         raise ModelInvalid(f"expected names of tensors, got {_some(strangers) or 'nothing'}: {path}")
-    if all(str(key).startswith("module.") for key in content):
-        return {str(key).removeprefix("module."): value for key, value in content.items()}
-    return {str(key): value for key, value in content.items()}
+    bare = {
+        ".".join(part for part in key.split(".") if part not in SHELLS): value
+        for key, value in content.items()
+    }
+    return bare if len(bare) == len(content) else dict(content)
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

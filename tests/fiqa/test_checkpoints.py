@@ -46,6 +46,52 @@ def test_round_trip_and_nesting(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth", "b.pt", "c.pth"]
 
 
+def averaged(network):
+    return torch.optim.swa_utils.AveragedModel(nn.DataParallel(network)).state_dict()
+
+
+def compiled(network):
+    return {f"_orig_mod.{name}": value for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        averaged,
+        compiled,
+        lambda network: {"state_dict": {"model": nn.DataParallel(network).state_dict()}, "epoch": 3},
+        lambda network: {"model": network.state_dict(), "ema": averaged(nn.Sequential(nn.Linear(2, 2)))},
+        lambda network: nn.Sequential(nn.DataParallel(network[0])).state_dict(),  # 0.module.weight
+        lambda network: network.half().state_dict(),
+        lambda network: network.bfloat16().state_dict(),
+        lambda network: network.double().state_dict(),
+    ],
+)
+def test_whatever_a_training_script_wraps_around_the_weights(tmp_path, wrapped):
+    torch.manual_seed(0)
+    network, path = nn.Sequential(nn.Linear(2, 1)), tmp_path / "wrapped.pth"
+    weight = network[0].weight.detach().clone()
+    torch.save(wrapped(network), path)
+    fresh = nn.Sequential(nn.Linear(2, 1))
+    load_weights(fresh, read_state_dict(path), path)
+    assert fresh[0].weight.dtype == torch.float32
+    torch.testing.assert_close(fresh[0].weight.detach(), weight, atol=4e-3, rtol=0)
+
+
+def test_names_that_would_collide_stay_as_they_are(tmp_path):
+    path = tmp_path / "two.pth"
+    torch.save({"module.weight": torch.zeros(1), "weight": torch.ones(1)}, path)
+    assert sorted(read_state_dict(path)) == ["module.weight", "weight"]
+
+
+def test_a_checkpoint_that_lies_in_itself(tmp_path):
+    path, content = tmp_path / "loop.pth", {}
+    content["model"] = content
+    torch.save(content, path)
+    with pytest.raises(ModelInvalid, match=r"expected names of tensors, got model: .*loop\.pth"):
+        read_state_dict(path)
+
+
 def test_disagreements_are_named_with_the_path(tmp_path):
     path = tmp_path / "other.pth"
     state = {"weight": torch.zeros(5, 2), "extra": torch.zeros(1)}

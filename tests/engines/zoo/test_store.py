@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from facesieve.engines.zoo import fetch
 from facesieve.engines.zoo.manifest import Model, Shipped, Source, Url, WheelMember, read
 from facesieve.engines.zoo.store import Store, cache_folder
 from facesieve.stream.errors import ConfigError, LicenceRefused, WeightsCorrupt, WeightsUnavailable
@@ -54,10 +55,13 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_error(404)
             case "busy" if count < 3:
                 self.send_error(503)
-            case "redirect" | "loop":
+            case "redirect" | "loop" | "no_address" | "to_a_file":
+                where = {"redirect": "/good", "no_address": "http://[bad", "to_a_file": "file:///etc/passwd"}
                 self.send_response(302)
-                self.send_header("Location", "/good" if path == "redirect" else "/loop")
+                self.send_header("Location", where.get(path, "/loop"))
                 self.end_headers()
+            case "no_http":
+                self.wfile.write(b"\x00\x1b[31m not\nHTTP\r\n\r\n")
             case _:
                 return False
         return True
@@ -126,7 +130,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy between the test and its server, and no switch left on."""
+    """No proxy between the test and its server, no switch left on, no pause between attempts."""
+    monkeypatch.setattr(fetch, "_FIRST_PAUSE_S", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("FACESIEVE_OFFLINE", raising=False)
 
@@ -182,7 +187,15 @@ def test_wrong_bytes_never_become_visible(server: Server, tmp_path: Path, path: 
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("missing", "HTTP 404"), ("stalls", "timed out"), ("loop", "HTTP 302")]
+    ("path", "said"),
+    [
+        ("missing", "HTTP 404"),
+        ("stalls", "timed out"),
+        ("loop", "HTTP 302"),
+        ("no_address", r"it redirects to no address \(Invalid IPv6 URL\)"),
+        ("to_a_file", "'file:///etc/passwd' is not allowed"),
+        ("no_http", r"no_http: \[31m not\. It comes"),
+    ],
 )
 def test_a_server_that_does_not_deliver(server: Server, tmp_path: Path, path: str, said: str) -> None:
     with pytest.raises(WeightsUnavailable, match=said):
@@ -221,6 +234,22 @@ def test_damaged_on_disk(server: Server, tmp_path: Path, caplog: pytest.LogCaptu
         here.path("m", offline=True)
     assert here.path("m").read_bytes() == CONTENT
     assert "fetching it again" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = store(tmp_path, Url(server.url("good")))
+    path = here.path("m")
+
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # who runs as root is refused nothing
+    wary = Store(tmp_path, models=here.models, commercial_use=True)
+    for use in (here.verify, lambda: here.path("m"), lambda: wary.allow(path)):
+        with pytest.raises(WeightsUnavailable, match=r"m-\w{8}\.onnx: cannot be read \(Permission denied"):
+            use()
 
 
 def test_offline(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
