@@ -216,7 +216,9 @@ def score(
     paths: Annotated[
         list[Path], typer.Argument(help="Images, folders of images, or folders with faces.csv.")
     ],
-    out: Annotated[Path | None, typer.Option(help="A CSV file; standard output if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A CSV or .parquet file; CSV on standard output if left out.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file; the options here go before it.")] = None,
     detector: Annotated[Detectors | None, typer.Option(help="Default centerface.")] = None,
     scorer: Annotated[
@@ -228,26 +230,39 @@ def score(
         bool, typer.Option("--components", help="Measure the quality components as well: more columns.")
     ] = False,
 ) -> None:
-    """Score faces of images: CSV `file,score,model,…`, factors and components. Several folders are also
+    """Score faces of images: a table `file,score,model,…`, factors and components. Several folders are also
     compared.
 
     Faces that cannot be scored are listed on standard error with the reason. Exit code 0 unless nothing
     could be scored (16).
     """
-    from .score import compare, score_paths, write_table
+    from .fiqa.progress import bar
+    from .fiqa.tables import is_parquet, need_arrow, write_parquet
+    from .score import Scored, as_table, compare, expected_faces, score_paths, write_table
+    from .stream.decode.sources import printable
     from .stream.sinks.files import write_whole
 
+    if out is not None and is_parquet(out):
+        need_arrow()
     settings = _settings(config, None, detector, None, scorer, engine, every_frame=False)
-    scored = list(score_paths(paths, settings, components=components))
-    text = io.StringIO()
-    write_table(scored, text)
-    if out is None:
-        sys.stdout.write(text.getvalue())
+    total = expected_faces(paths)
+    scored: list[Scored] = []
+    with bar("scoring") as tick:
+        for row in score_paths(paths, settings, components=components):
+            scored.append(row)
+            tick(len(scored), total)
+    if out is not None and is_parquet(out):
+        write_parquet(out, *as_table(scored))
     else:
-        write_whole(out, text.getvalue().encode())
+        text = io.StringIO()
+        write_table(scored, text)
+        if out is None:
+            sys.stdout.write(text.getvalue())
+        else:
+            write_whole(out, text.getvalue().encode())
     for row in scored:
         if row.quality is None:
-            sys.stderr.write(f"not scored: {row.file}: {row.reason}\n")
+            sys.stderr.write(f"not scored: {printable(row.file)}: {row.reason}\n")
     for line in compare(scored):
         sys.stderr.write(line + "\n")
     if not any(row.quality for row in scored):

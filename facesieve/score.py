@@ -18,13 +18,14 @@ from .config import ComponentsConfig, Config
 from .stream.align import align, outside_share
 from .stream.components import COMPONENTS, DEGREES
 from .stream.decode.sources import open_source, printable
-from .stream.errors import NoFrames, SourceError, SourceUnreadable
+from .stream.errors import NoFrames, NotVideo, SourceError, SourceUnreadable
 from .stream.geometry import ARCFACE_POINTS, similarity, warp_chip
 from .stream.ports import Assessor, QualityScorer
 from .stream.types import CHIP_PX, F32, U8, Crop, Detections, Frame, Quality, Rejection
 
 BATCH = 64
 SHARES = (5, 25, 50, 75, 95)
+_MEASURED = (*COMPONENTS, *DEGREES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +71,39 @@ def _qualities(crops: Sequence[Crop], scorer: QualityScorer, assessor: Assessor 
 
 
 def write_table(scored: Sequence[Scored], target: TextIO) -> None:
-    """CSV `file,score,model,…`: one row for each face with a score; then calibrated, where the model has a
-    calibration, the factors, and the components where they were measured."""
-    good = [row for row in scored if row.quality is not None]
-    names = sorted({name for row in good if row.quality for name in row.quality.factors})
-    measured = {name for row in good if row.quality for name in row.quality.components}
-    components = [name for name in (*COMPONENTS, *DEGREES) if name in measured]
-    calibrated = any(row.quality and row.quality.calibrated is not None for row in good)
+    """as_table as CSV, with as many digits as tell anything."""
+    columns, rows = as_table(scored)
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(["file", "score", "model", *(["calibrated"] if calibrated else []), *names, *components])
-    for row in good:
-        quality = row.quality
-        if quality is None:
-            continue
-        known = [] if not calibrated else ["" if quality.calibrated is None else f"{quality.calibrated:.6g}"]
-        parts = [f"{quality.factors[name]:.6g}" if name in quality.factors else "" for name in names]
-        found = quality.components
-        parts += [f"{found[name]:.4g}" if name in found else "" for name in components]
-        writer.writerow([row.file, f"{quality.score:.9g}", quality.model, *known, *parts])
+    writer.writerow(columns)
+    digits = [9 if name == "score" else 4 if name in _MEASURED else 6 for name in columns]
+    for row in rows:
+        cells = zip(row, digits, strict=True)
+        writer.writerow([f"{cell:.{most}g}" if isinstance(cell, float) else cell for cell, most in cells])
+
+
+def as_table(scored: Sequence[Scored]) -> tuple[dict[str, type], list[list[str | float | None]]]:
+    """Columns `file,score,model,…` with their types, and one row for each face with a score.
+
+    After the model: calibrated, where it has a calibration, the factors (`factor_NAME` where a component has
+    the same name), and the components where they were measured.
+    """
+    good = [(row.file, row.quality) for row in scored if row.quality is not None]
+    factors = sorted({name for _, quality in good for name in quality.factors})
+    measured = {name for _, quality in good for name in quality.components}
+    components = [name for name in _MEASURED if name in measured]
+    calibrated = any(quality.calibrated is not None for _, quality in good)
+    columns: dict[str, type] = {"file": str, "score": float, "model": str}
+    named = [f"factor_{name}" if name in components else name for name in factors]
+    columns |= dict.fromkeys([*(["calibrated"] if calibrated else []), *named, *components], float)
+    rows: list[list[str | float | None]] = [
+        [
+            file, quality.score, quality.model, *([quality.calibrated] if calibrated else []),
+            *(quality.factors.get(name) for name in factors),
+            *(quality.components.get(name) for name in components),
+        ]
+        for file, quality in good
+    ]  # fmt: skip
+    return columns, rows
 
 
 def compare(scored: Sequence[Scored]) -> Iterator[str]:
@@ -140,10 +156,27 @@ def _found(path: Path, built: Built, *, portrait: bool) -> Iterator[tuple[str, C
             with closing(open_source(str(file))) as source:
                 frame = next(iter(source), None)
                 if frame is None or not source.stills:
-                    raise NoFrames(f"{printable(str(file))}: not an image")
+                    raise NoFrames("not an image")
                 yield str(file), _main_face(frame, built.detector.detect(frame), portrait=portrait)
+        except NotVideo:
+            yield str(file), "not an image that FFmpeg can read"
         except SourceError as error:
-            yield str(file), str(error)
+            yield str(file), str(error).removeprefix(f"{printable(str(file))}: ")
+    for link in links_outside(path):
+        yield str(link), "a link that leads out of the folder"
+
+
+def expected_faces(paths: Sequence[Path]) -> int:
+    """How many rows score_paths will give, for a progress display. Raises as score_paths does."""
+    from .fiqa.faces import read_faces
+
+    count = 0
+    for path in paths:
+        if (path / "faces.csv").is_file():
+            count += len(read_faces(path))
+        else:
+            count += len(image_files(path)) + len(links_outside(path)) if path.is_dir() else 1
+    return count
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -151,12 +184,22 @@ def image_files(folder: Path) -> list[Path]:
 
     Raises SourceUnreadable for a folder that cannot be listed.
     """
+    return [file for file, inside in _files(folder) if inside]
+
+
+def links_outside(folder: Path) -> list[Path]:
+    """Links to files elsewhere, which image_files leaves out; none for what is no folder."""
+    return [file for file, inside in _files(folder) if not inside] if folder.is_dir() else []
+
+
+def _files(folder: Path) -> list[tuple[Path, bool]]:
+    """Every file below the folder in order, and whether it really lies there."""
     root = folder.resolve()
     return sorted(
-        file
+        (file, file.resolve().is_relative_to(root))
         for above, _, names in os.walk(folder, onerror=_unreadable)
         for name in names
-        if (file := Path(above, name)).is_file() and file.resolve().is_relative_to(root)
+        if (file := Path(above, name)).is_file()
     )
 
 

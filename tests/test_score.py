@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -10,9 +11,17 @@ import numpy as np
 import pytest
 
 from facesieve.config import parse_config
-from facesieve.score import image_files, score_paths
+from facesieve.score import (
+    Scored,
+    as_table,
+    expected_faces,
+    image_files,
+    links_outside,
+    score_paths,
+    write_table,
+)
 from facesieve.stream.errors import SourceUnreadable
-from facesieve.stream.types import Crop
+from facesieve.stream.types import Crop, Quality
 
 
 def picture(path: Path) -> Path:
@@ -34,6 +43,7 @@ def test_links_are_followed_nowhere_but_inside(tmp_path: Path) -> None:
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
     os.mkfifo(tmp_path / "in/pipe")
     assert [path.name for path in image_files(tmp_path / "in")] == ["a.png", "same.png"]
+    assert [path.name for path in links_outside(tmp_path / "in")] == ["stolen.png"]  # and told, not hidden
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +58,8 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_scored_is_named_by_its_path_from_where_one_stands(tmp_path: Path, shared: Path) -> None:
     picture(tmp_path / "blank/deep/none.png")
     (tmp_path / "blank/notes.txt").write_text("not an image")
+    (tmp_path / "blank/empty.png").touch()
+    (tmp_path / "blank/link.png").symlink_to(picture(tmp_path / "elsewhere.png"))
     weights = shared / "models/yunet_n_dynamic.onnx"
     config = parse_config(
         {"detector": {"kind": "yunet", "weights": weights}, "scorer": {"kind": "analytical"}}, "test"
@@ -55,8 +67,37 @@ def test_what_is_scored_is_named_by_its_path_from_where_one_stands(tmp_path: Pat
     reasons = {
         os.path.relpath(row.file, tmp_path): row.reason for row in score_paths([tmp_path / "blank"], config)
     }
-    assert reasons["blank/deep/none.png"] == "no face found"
-    assert "notes.txt" in reasons["blank/notes.txt"]
+    assert reasons == {
+        "blank/deep/none.png": "no face found",
+        "blank/empty.png": "the file is empty (0 bytes)",
+        "blank/notes.txt": "not an image that FFmpeg can read",
+        "blank/link.png": "a link that leads out of the folder",
+    }
+    assert expected_faces([tmp_path / "blank", tmp_path / "elsewhere.png"]) == 5
+
+
+def test_a_factor_and_a_component_of_one_name_have_a_column_each() -> None:
+    both = Quality(1.0, "m", factors={"sharpness": 0.25, "size": 0.5}, components={"sharpness": 80.0})
+    columns, rows = as_table([Scored("d", "a.jpg", both)])
+    assert list(columns)[3:] == ["factor_sharpness", "size", "sharpness"]
+    assert rows[0][3:] == [0.25, 0.5, 80.0]
+
+
+def test_a_table_has_the_columns_that_some_face_fills() -> None:
+    """CSV and Parquet are made of the same rows; what a face lacks is empty there."""
+    whole = Quality(
+        0.123456789123, "m@1", calibrated=0.5, factors={"sharp": 2.0}, components={"yaw_deg": -3.0}
+    )
+    bare = Quality(1.0, "m@1")
+    scored = [Scored("d", "a.jpg", whole), Scored("d", "b.jpg", None, "no face"), Scored("d", "c.jpg", bare)]
+    columns, rows = as_table(scored)
+    assert list(columns) == ["file", "score", "model", "calibrated", "sharp", "yaw_deg"]
+    assert rows == [["a.jpg", 0.123456789123, "m@1", 0.5, 2.0, -3.0], ["c.jpg", 1.0, "m@1", None, None, None]]
+    text = io.StringIO()
+    write_table(scored, text)
+    assert text.getvalue().splitlines() == [
+        ",".join(columns), "a.jpg,0.123456789,m@1,0.5,2,-3", "c.jpg,1,m@1,,,",
+    ]  # fmt: skip
 
 
 def test_a_bare_chip_is_a_crop() -> None:
