@@ -157,18 +157,29 @@ class LiveStream(Closing):
                     yield frame
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
+        asked = time.monotonic()
         while not self._left.is_set():
             try:
-                yield from self._container.demux(self._stream)
+                for packet in self._container.demux(self._stream):
+                    yield packet
+                    if packet.size:  # empty ones come with the end
+                        asked = time.monotonic()
             except InvalidDataError:
                 self.undecodable += 1
             except EOFError:
-                return
+                return self._check_end(asked)
             except (FFmpegError, OSError) as error:
                 failed = StreamStalled if isinstance(error, ExitError) else ConnectionFailed
                 raise failed(self._explained(error)) from None
             else:
-                return
+                return self._check_end(asked)
+
+    def _check_end(self, asked: float) -> None:
+        """Raises StreamStalled where an end is none: some demuxers (HLS) tell an interrupt as one. asked:
+        monotonic time at which the last packet was waited for."""
+        waited_s = time.monotonic() - asked
+        if self._address.transport != "file" and waited_s >= self._options.read_s and not self._left.is_set():
+            raise StreamStalled(f"{self._address.shown}: {_SILENT}")
 
     def _opened(self) -> InputContainer:
         options, address, began = self._options, self._address, time.monotonic()

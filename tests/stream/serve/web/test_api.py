@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from web_stack import SECRETS, WebStack, camera_toml
 
+from facesieve.stream.serve.histogram import STAGES
 from facesieve.stream.serve.web.auth import Allowance
 from facesieve.stream.serve.web.parts import Limits
 
@@ -242,6 +243,14 @@ def test_the_figures_are_prometheus(start, clip: Path) -> None:
     assert found["facesieve_latency_seconds_count"].value >= 1
     assert found["facesieve_latency_seconds_bucket"].labels["le"] == "+Inf"
     assert found["facesieve_engine_info"].labels == {"engine": "none", "precision": "fp32"}
+    stages = next(f for f in text_string_to_metric_families(text) if f.name == "facesieve_stage_seconds")
+    counts = {s.labels["stage"]: s.value for s in stages.samples if s.name.endswith("_count")}
+    assert list(counts) == list(STAGES)
+    assert {stage for stage, count in counts.items() if not count} <= {"bound", "assess", "identify"}
+    assert {tuple(sorted(sample.labels)) for sample in stages.samples} == {("stage",), ("le", "stage")}
+    detect = [s.value for s in stages.samples if s.labels["stage"] == "detect" and "le" in s.labels]
+    assert detect == sorted(detect)
+    assert detect[-1] == counts["detect"]
     states = {
         sample.labels["state"]: sample.value
         for family in text_string_to_metric_families(text)
