@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import time
 from collections import OrderedDict
@@ -43,9 +44,9 @@ _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 class OpenVinoEngine(Closing):
     """A network compiled by OpenVINO. Not for use by two threads at once.
 
-    model: a file, or the bytes of an ONNX model. sha256: its hash, if known, of all there is of it. pixels:
-    makes the input (n, h, w, 3) uint8 and compiles the conversion into the graph. precision: of the
-    arithmetic; "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint:
+    model: a file, or the bytes of an ONNX model. sha256: its hash, if known, of all there is of it; it is not
+    read then where what it compiles to is stored. pixels: makes the input (n, h, w, 3) uint8 and compiles
+    the conversion into the graph. precision: of the arithmetic; "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint:
     "throughput" shares the rows of a batch out over streams that run at the same time, as many as the device
     finds best, or `streams`; they share the threads. specialise: compile anew for each input shape (at most
     16 are kept), which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled
@@ -72,12 +73,13 @@ class OpenVinoEngine(Closing):
         self._device = _available(device)
         self._config = _config(self._device, precision, threads, hint, streams)
         self._cache_dir, self._specialise = cache_dir, specialise
-        # Read even where what it compiles to is stored: a compiled network may call its ports by other names.
-        self._graph: Any = _read(model, self.label, pixels)
-        self._inputs, self._outputs = _signature(self._graph.inputs), _signature(self._graph.outputs)
+        self._read = functools.partial(_read, model, self.label, pixels)
+        self._is_known = sha256 is not None
+        self._network: Any = None if self._is_known else self._read()
         self._key = (sha256 or _digest(model)) + repr(
             (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
+        self._inputs, self._outputs = self._stored_signatures() or self._signatures()
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._shares: Shares | None = None
         self._closed = False
@@ -86,6 +88,13 @@ class OpenVinoEngine(Closing):
             self._requests[()] = compiled.create_infer_request()
             if hint == "throughput" and divisible(self._inputs, self._outputs):
                 self._shares = Shares(compiled, self._outputs)
+
+    @property
+    def _graph(self) -> Any:
+        """What is compiled; of a model whose compiled form is stored nobody asks."""
+        if self._network is None:
+            self._network = self._read()
+        return self._network
 
     @property
     def inputs(self) -> Signature:
@@ -128,7 +137,7 @@ class OpenVinoEngine(Closing):
     def close(self) -> None:
         self._closed = True
         self._requests.clear()
-        self._graph = self._shares = None
+        self._network = self._shares = None
 
     def _shared(self, shares: Shares, arrays: list[npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
         try:
@@ -158,6 +167,19 @@ class OpenVinoEngine(Closing):
     def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         return self._compiled(shapes).create_infer_request()
 
+    def _signatures(self) -> tuple[Signature, Signature]:
+        return _signature(self._graph.inputs), _signature(self._graph.outputs)
+
+    def _signature_key(self) -> str:
+        return hashlib.sha256(f"{self._key} signature {ov.get_version()}".encode()).hexdigest()
+
+    def _stored_signatures(self) -> tuple[Signature, Signature] | None:
+        """Inputs and outputs as the graph has them: a compiled network may call its ports by other names."""
+        if not self._is_known or self._cache_dir is None:
+            return None
+        stored = compiled_cache.load(self._cache_dir, self._signature_key())
+        return None if stored is None else _unpacked(stored)
+
     def _compiled(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         key = hashlib.sha256(f"{self._key} {shapes} {ov.get_version()}".encode()).hexdigest()
         blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
@@ -179,9 +201,26 @@ class OpenVinoEngine(Closing):
         kept = ""
         if self._cache_dir is not None:
             compiled_cache.save(self._cache_dir, key, compiled.export_model().getvalue())
+            if self._is_known:
+                compiled_cache.save(self._cache_dir, self._signature_key(), _packed(self._signatures()))
             kept = "; the next start loads it"
+        if self._is_known:
+            self._network = None
         log.info("compiled %s in %.1f s%s", self.label, time.perf_counter() - started, kept)
         return compiled
+
+
+def _packed(signatures: tuple[Signature, Signature]) -> bytes:
+    found = [[(name, shape, dtype.str) for name, (shape, dtype) in ports.items()] for ports in signatures]
+    return json.dumps(found).encode()
+
+
+def _unpacked(stored: bytes) -> tuple[Signature, Signature]:
+    inputs, outputs = (
+        {name: (tuple(shape), np.dtype(dtype)) for name, shape, dtype in ports}
+        for ports in json.loads(stored)
+    )
+    return inputs, outputs
 
 
 def can_compute(precision: Precision, device: str = "CPU") -> bool:

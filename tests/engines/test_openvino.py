@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -234,6 +235,18 @@ def test_cache_keys_differ_by_what_was_compiled(affine: bytes, tmp_path: Path) -
         OpenVinoEngine(affine, threads=threads, precision="fp32", cache_dir=tmp_path).close()
     OpenVinoEngine(affine, threads=1, hint="throughput", precision="fp32", cache_dir=tmp_path).close()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_known_network_is_read_only_to_compile_it(
+    affine: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(affine).hexdigest()
+    with OpenVinoEngine(affine, sha256=sha256, precision="fp32", cache_dir=tmp_path) as first:
+        signatures = first.inputs, first.outputs
+    monkeypatch.setattr("facesieve.engines.openvino._read", lambda *_: pytest.fail("read"))
+    with OpenVinoEngine(affine, sha256=sha256, precision="fp32", cache_dir=tmp_path) as second:
+        assert (second.inputs, second.outputs) == signatures
+        np.testing.assert_array_equal(second.infer({"x": X})["y"], 2 * X + 1)
 
 
 def test_cache_folder_that_cannot_be_written(affine: bytes, tmp_path: Path) -> None:
