@@ -223,17 +223,21 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
     material = gather(arguments.faces, arguments.student, arguments.dlib)
-    path = arguments.out / "fiqa.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in arguments.only:
         figures, text = make(part, material, arguments.resamples)
         print(f"## {part}\n\n{text}\n", flush=True)
-        kept[part] = {"table": text, "figures": figures}
-        whole = {name: kept[name] for name in PARTS if name in kept}
-        path.write_text(json.dumps(whole, indent=1) + "\n")
-        pages = (f"## {name}\n\n{made['table'].strip()}" for name, made in whole.items())
-        path.with_suffix(".md").write_text("\n\n".join(pages) + "\n")
+        keep(part, figures, text, arguments.out / "fiqa.json")
+
+
+def keep(part: str, figures: dict[str, Any], text: str, path: Path) -> None:
+    """Puts the part in its place among those that are there, as JSON and as one page."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    kept[part] = {"table": text, "figures": figures}
+    whole = {name: kept[name] for name in PARTS if name in kept}
+    path.write_text(json.dumps(whole, indent=1) + "\n")
+    pages = (f"## {name}\n\n{made['table'].strip()}" for name, made in whole.items())
+    path.with_suffix(".md").write_text("\n\n".join(pages) + "\n")
 
 
 def make(part: str, material: Material, resamples: int) -> tuple[dict[str, Any], str]:

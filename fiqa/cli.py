@@ -226,8 +226,9 @@ def _train_student(
 
 def _tell_end(run: Run, total: int, stop: Stopping, path: Path) -> None:
     """What is done and where it lies; ends the program with 130 if somebody broke it off."""
-    rest = "" if run.step >= total else f" of {total}; the same command goes on"
-    typer.echo(f"{run.step} steps{rest}: {path}")
+    before = f", {run.resumed} of them before" if run.resumed else ""
+    rest = "" if run.step >= total else f" of {total}{before}; the same command goes on"
+    typer.echo(f"{run.step} steps{rest or before}: {path}")
     if stop.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 

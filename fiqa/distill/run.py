@@ -28,9 +28,10 @@ PLOT = "curve.png"
 class Run:
     """What must survive a kill. Weights, optimiser, average, step and curve are saved as one file.
 
-    The layout is that of the reference's diffusion checkpoints ({step, model, opt, ema, scaler}), with ours
-    beside it. data: a digest of what is learned from. Everything random is drawn from (seed, step), so a
-    resumed run repeats an unbroken one.
+    resumed: the step that this call went on from, 0 for a new run. The layout is that of the reference's
+    diffusion checkpoints ({step, model, opt, ema, scaler}), with ours beside it. data: a digest of what
+    is learned from. Everything random is drawn from (seed, step), so a resumed run repeats an unbroken
+    one.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Run:
     ) -> None:
         self.folder, self.recipe, self.data = folder, recipe, data
         self.network, self.optimiser, self.average = network, optimiser, average
-        self.step = 0
+        self.step = self.resumed = 0
         self.best = float("inf")
         self.curve: list[dict[str, float]] = []
 
@@ -69,6 +70,7 @@ class Run:
         if self.average is not None:
             self.average.state = dict(saved["ema"])
         self.step, self.best, self.curve = saved["step"], saved["best"], list(saved["curve"])
+        self.resumed = self.step
         return True
 
     def record(self, **values: float) -> None:

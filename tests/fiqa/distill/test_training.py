@@ -96,6 +96,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, faces,
     torch.manual_seed(99)
     cut = train_student(recipe, lesson, tmp_path / "cut", kind(TinyBackbone()))
     assert whole.step == cut.step > 3
+    assert (whole.resumed, cut.resumed) == (0, 3)
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, cut.network.state_dict()[name]), name
     assert whole.curve == cut.curve
