@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 import os
 import random
@@ -29,6 +27,7 @@ from .serve_config import (
     WebhookTable,
 )
 from .serve_control import CameraControl
+from .serve_memory import tidy_heaps
 from .serve_people import LivePeople
 from .serve_plan import camera_plan
 from .serve_web import Watch, page
@@ -42,12 +41,11 @@ from .stream.serve.receivers.kafka import Kafka
 from .stream.serve.receivers.mqtt import Mqtt
 from .stream.serve.receivers.webhook import Webhook
 from .stream.serve.service import Service
-from .stream.serve.shared import BatchingScorer
+from .stream.serve.shared import BatchingScorer, SerialAssessor
 from .stream.serve.spool import Spool
 from .stream.sinks.files import make_folder
 
 _LOG = logging.getLogger("facesieve.serve")
-_M_ARENA_MAX = -8  # of malloc.h
 
 
 class WallTime:
@@ -97,7 +95,7 @@ def serving(
     for camera in config.camera:
         camera_plan(camera, config)  # what cannot be is told before networks are compiled
     with ExitStack() as stack:
-        _few_arenas()
+        stack.enter_context(tidy_heaps())
         stack.enter_context(_one_thread_each())
         make_folder(config.serve.state)
         seal = sealer(config.serve.encryption_keys)
@@ -115,6 +113,9 @@ def serving(
         )
         built = stack.enter_context(closing(build(config, sharing=_sharing(config))))
         scorer = built.scorer
+        for part in (scorer, built.assessor):
+            if isinstance(part, BatchingScorer | SerialAssessor):
+                part.prepare()
 
         def emit(message: Message) -> None:
             spool.put(message, clock.now_s())
@@ -220,14 +221,6 @@ def _receiver(table: AnySink, clock: Clock, seal: Sealer) -> Receiver:
 
 def _secret(secret: Secret | None, what: str) -> str | None:
     return None if secret is None else secret.read(what)
-
-
-def _few_arenas() -> None:
-    """Have glibc share two heaps among all threads: with one for each, threads of cameras that come and go
-    leave their scraps in up to eight a core (40 MB in a hundred reconnections on 2 cores). Other C libraries
-    have no mallopt, or no such setting."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 @contextmanager

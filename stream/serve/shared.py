@@ -8,13 +8,28 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
 
 from ..errors import EngineClosed
+from ..geometry import ARCFACE_POINTS
 from ..ports import Assessor, Closing, Detector, QualityScorer
-from ..types import Crop, Detections, Frame, Quality
+from ..types import CHIP_PX, Crop, Detections, Frame, Quality
 
 Thing = TypeVar("Thing")
+_BLANK = Crop.of_chip(np.zeros((CHIP_PX, CHIP_PX, 3), np.uint8), ARCFACE_POINTS)
+
+
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """1, 2, 3, 4, 6, 8, 12, 16 … and most.
+
+    OpenVINO compiles a network of free batch anew for each number of rows and keeps what it made: for the
+    student 25 ms and 5 MB a number, so that memory rises for hours, at each first crowd of so many faces.
+    Filling a batch up to one of these sizes costs at most half as much again, and changes no score.
+    """
+    steps = sorted({1 << i for i in range(most.bit_length())} | {3 << i for i in range(most.bit_length())})
+    return (*(size for size in steps if size < most), most)
 
 
 class Turns(Generic[Thing]):
@@ -83,15 +98,24 @@ class SharedDetector(Closing):
 
 
 class SerialAssessor(Closing):
-    """An assessor for any number of threads, one at a time."""
+    """An assessor for any number of threads, one at a time; it is given at most MOST crops at once, see
+    batch_sizes."""
+
+    MOST: ClassVar[int] = 4
 
     def __init__(self, assessor: Assessor) -> None:
         self._assessor, self._lock = assessor, threading.Lock()
 
+    def prepare(self) -> None:
+        """Have networks compiled for all sizes now, not while faces wait. Raises what the assessor raises."""
+        for size in range(1, self.MOST + 1):
+            self.assess([_BLANK] * size)
+
     def assess(self, crops: Sequence[Crop]) -> Sequence[Mapping[str, float]]:
         """As the assessor does."""
         with self._lock:
-            return self._assessor.assess(crops)
+            parts = [crops[start : start + self.MOST] for start in range(0, len(crops), self.MOST)]
+            return [components for part in parts for components in self._assessor.assess(part)]
 
     def close(self) -> None:
         """Close the assessor."""
@@ -114,6 +138,8 @@ class BatchingScorer(Closing):
     A request waits until max_batch crops have come together, or max_wait_s, whichever is first; requests are
     served in the order in which they came and never split, so a batch may exceed max_batch by less than one
     request. With one camera nothing is waited for. An error of the scorer reaches every request of its batch.
+
+    The scorer sees batches of few sizes, see batch_sizes: others are filled up with their last crop.
     """
 
     def __init__(self, scorer: QualityScorer, *, max_batch: int = 16, max_wait_s: float = 0.01) -> None:
@@ -122,6 +148,7 @@ class BatchingScorer(Closing):
         self._scorer, self._max_batch, self._max_wait_s = scorer, max_batch, max_wait_s
         self._requests: deque[_Request] = deque()
         self._changed = threading.Condition()
+        self._sizes = batch_sizes(max_batch)
         self._closed = False
         self._cameras = 0
         self.batches: int = 0
@@ -142,6 +169,11 @@ class BatchingScorer(Closing):
     @cameras.setter
     def cameras(self, number: int) -> None:
         self._cameras = number
+
+    def prepare(self) -> None:
+        """Have networks compiled for all sizes now, not while faces wait. Raises what the scorer raises."""
+        for size in self._sizes:
+            self.score([_BLANK] * size)
 
     def score(self, crops: Sequence[Crop]) -> Sequence[Quality]:
         """One Quality a crop, in order. Raises what the scorer raises, and EngineClosed after close."""
@@ -172,7 +204,7 @@ class BatchingScorer(Closing):
         while batch := self._batch():
             crops = [crop for request in batch for crop in request.crops]
             try:
-                qualities = self._scorer.score(crops)
+                qualities = self._scored(crops)
             except Exception as error:  # noqa: BLE001  each camera's thread raises it in its turn
                 for request in batch:
                     request.error = error
@@ -185,6 +217,15 @@ class BatchingScorer(Closing):
             self.crops += len(crops)
             for request in batch:
                 request.done.set()
+
+    def _scored(self, crops: Sequence[Crop]) -> Sequence[Quality]:
+        """The qualities of any number of crops, scored in batches of the sizes there are."""
+        qualities: list[Quality] = []
+        for start in range(0, len(crops), self._sizes[-1]):
+            part = crops[start : start + self._sizes[-1]]
+            size = next(size for size in self._sizes if size >= len(part))
+            qualities += self._scorer.score([*part, *[part[-1]] * (size - len(part))])[: len(part)]
+        return qualities
 
     def _batch(self) -> list[_Request]:
         """The next requests to serve together; none once closed and empty."""

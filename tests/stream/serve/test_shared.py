@@ -6,12 +6,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from facesieve.stream.errors import EngineClosed, EngineError
-from facesieve.stream.serve.shared import BatchingScorer, SharedDetector, Turns
+from facesieve.stream.serve.shared import (
+    BatchingScorer,
+    SerialAssessor,
+    SharedDetector,
+    Turns,
+    batch_sizes,
+)
 from facesieve.stream.testing import ArrayPicture, ScriptedDetector, ScriptedScorer
 from facesieve.stream.types import Crop, Detections, Frame, Quality
 
@@ -73,9 +80,55 @@ def test_everybody_gets_the_scores_of_his_own_crops_in_common_batches() -> None:
     assert together(8, camera) == []
     scorer.close()
     assert inner.closed
-    assert sum(inner.batches) == 15 * (3 * 1 + 3 * 2 + 2 * 3)
-    assert max(inner.batches) <= 16 + 2
+    assert scorer.crops == 15 * (3 * 1 + 3 * 2 + 2 * 3)
+    assert max(inner.batches) <= 16
     assert len(inner.batches) < 15 * 8 / 2, "calls were not put together"
+
+
+def test_networks_see_batches_of_few_sizes_only() -> None:
+    """For each other number of rows OpenVINO compiles anew, and keeps it."""
+    inner = Slow()
+    scorer = BatchingScorer(inner, max_batch=16, max_wait_s=0.0)
+    scorer.prepare()
+    prepared = set(inner.batches)
+    for number in (*range(1, 17), 17, 23, 40):
+        mine = [crop(i) for i in range(number)]
+        assert [q.score for q in scorer.score(mine)] == list(range(number))
+    assert scorer.crops == sum(sorted(prepared)) + sum(range(1, 17)) + 17 + 23 + 40
+    scorer.close()
+    assert set(inner.batches) == prepared == {1, 2, 3, 4, 6, 8, 12, 16}
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 16, 20, 1024])
+def test_a_batch_is_filled_up_by_half_at_most(most: int) -> None:
+    sizes = batch_sizes(most)
+    assert sizes[0] == 1
+    assert sizes[-1] == most
+    assert list(sizes) == sorted(set(sizes))
+    assert all(size < 1.5 * (before + 1) for before, size in pairwise(sizes))
+
+
+def test_components_are_measured_a_few_crops_at_a_time() -> None:
+    class Measure:
+        def __init__(self) -> None:
+            self.batches: set[int] = set()
+
+        def assess(self, crops: Sequence[Crop]) -> list[dict[str, float]]:
+            self.batches.add(len(crops))
+            return [{"index": float(c.frame_index)} for c in crops]
+
+        def close(self) -> None:
+            pass
+
+    inner = Measure()
+    assessor = SerialAssessor(inner)
+    assessor.prepare()
+    prepared = set(inner.batches)
+    for number in range(11):
+        found = assessor.assess([crop(i) for i in range(number)])
+        assert [components["index"] for components in found] == list(range(number))
+    assert inner.batches == prepared
+    assert max(prepared) == SerialAssessor.MOST
 
 
 def test_one_camera_alone_waits_for_nobody() -> None:
