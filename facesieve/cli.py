@@ -240,12 +240,14 @@ def score(
     from .fiqa.tables import is_parquet, need_arrow, write_parquet
     from .score import Scored, as_table, compare, expected_faces, score_paths, write_table
     from .stream.decode.sources import printable
-    from .stream.sinks.files import write_whole
+    from .stream.sinks.files import make_folder, write_whole
 
     if out is not None and is_parquet(out):
         need_arrow()
     settings = _settings(config, None, detector, None, scorer, engine, every_frame=False)
     total = expected_faces(paths)
+    if out is not None:
+        make_folder(out.parent)
     scored: list[Scored] = []
     with bar("scoring") as tick:
         for row in score_paths(paths, settings, components=components):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from ...stream.errors import ConfigError, EngineUnavailable
+from ...stream.errors import ConfigError, EngineUnavailable, OutputUnwritable
 from ..methods import Preprocessing
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def evaluate(
     methods = _methods(scores or [], scorer or [], made_by or [])
     settings = Settings(tuple(fmr or (1e-3,)), resamples, lightqnet, cache)
     sets = [open_dataset(path, frames) for path in datasets]
+    if out.exists() and not out.is_dir():  # told before minutes of work
+        raise OutputUnwritable(f"expected a folder, {str(out)!r} is a file")
     results = run(sets, judges, methods, settings, _finder(yunet), bar)
     cost = runtime(sets[0], judges[0], methods, _finder(yunet)) if time else None
     for path in write(out, results, methods, settings, cost):
@@ -114,7 +116,7 @@ def calibrate(
     ],
     scorer: Annotated[
         str | None,
-        typer.Option(help="A quality network (.onnx), `student` (default), or a CSV of `facesieve score`."),
+        typer.Option(help="A quality network (.onnx), `student` (default), or a table of `facesieve score`."),
     ] = None,
     fmr: Annotated[float, typer.Option(help="False match rate at which you decide.")] = 1e-3,
     target_fnmr: Annotated[
@@ -130,13 +132,17 @@ def calibrate(
 ) -> None:
     """Fit score → probability that a face is recognised by YOUR model, and suggest thresholds."""
     with _extra():
+        from ...stream.sinks.files import make_folder
         from ..progress import bar
+        from ..tables import is_parquet
         from .calibrate import TARGETS, calibrate_folder, summary
         from .run import Judge
 
     judge = Judge(Path(fr).stem, Path(fr), fr_preprocessing)
-    table = Path(scorer) if scorer is not None and Path(scorer).suffix == ".csv" else None
-    network = None if table else _network(scorer or STUDENT)
+    given = Path(scorer or STUDENT)
+    table = given if given.suffix == ".csv" or is_parquet(given) else None
+    network = None if table else _network(str(given))
+    make_folder(out.parent)
     with _finder(yunet) as finder:
         done = calibrate_folder(
             faces, judge, network, table, fmr, tuple(target_fnmr or TARGETS), out, finder, cache, bar

@@ -25,8 +25,9 @@ th:first-child, td:first-child { text-align: left; white-space: normal; min-widt
 td:first-child { overflow-wrap: anywhere; }
 td small { color: #767676; }
 img.plot { display: block; max-width: 100%; background: #fff; padding: .5rem; margin: .8rem 0; }
-.sheet { display: flex; flex-wrap: wrap; gap: 2px; margin-bottom: .8rem; }
-.sheet img { width: 64px; height: 64px; }
+.sheet { display: grid; grid-template-columns: repeat(8, 1fr); gap: 2px; margin-bottom: .8rem; }
+.sheet img { width: 100%; height: auto; }
+@media (min-width: 48rem) { .sheet { grid-template-columns: repeat(16, 1fr); } }
 p.note { color: #767676; max-width: 46rem; }
 """
 

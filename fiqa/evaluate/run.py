@@ -99,21 +99,27 @@ def evaluate(
         columns.laplacian(),
         None if settings.lightqnet is None else columns.lightqnet(settings.lightqnet),
     )
+    given = [_tables(methods, at, dataset) for at, dataset in enumerate(datasets)]
     results = []
     with finder as find:
-        for at, dataset in enumerate(datasets):
+        for dataset, scores in zip(datasets, given, strict=True):
             with bar(f"faces of {dataset.name}") as tick:
                 measured = columns.measure(dataset, table.all(), find, settings.cache, tick)
-            whole = table.qualities(dataset, measured.values)
-            for method in methods:
-                if method.tables:
-                    chosen = method.tables[0] if len(method.tables) == 1 else method.tables[at]
-                    whole[method.name] = read_scores(chosen, dataset)
+            whole = table.qualities(dataset, measured.values) | scores
             kept = dataset.without(~measured.found)
             qualities = {name: quality[measured.found] for name, quality in whole.items()}
             embeddings = {name: measured.values[c.key][measured.found] for name, c in table.judges.items()}
             results.append(_set_result(dataset, kept, qualities, embeddings, settings, find, bar))
     return results
+
+
+def _tables(methods: Sequence[Method], at: int, dataset: Dataset) -> dict[str, NDArray[np.float64]]:
+    """(n,) per method whose scores come from tables: the only one, or the one for set number `at`."""
+    return {
+        method.name: read_scores(method.tables[at if len(method.tables) > 1 else 0], dataset)
+        for method in methods
+        if method.tables
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from facesieve.engines.models.students import Calibration
-from facesieve.fiqa.evaluate import cli, timing
-from facesieve.stream.errors import ConfigError, SourceError, SourceUnreadable
+from facesieve.fiqa.evaluate import cli, columns, timing
+from facesieve.fiqa.tables import read_scored, write_parquet
+from facesieve.stream.errors import ConfigError, OutputUnwritable, SourceError, SourceUnreadable
 
 ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 0.003
@@ -283,6 +284,36 @@ def test_wrong_usage(
     with pytest.raises(error, match=what):
         call("evaluate", faces, "--fr", recogniser, *extra, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_is_told_before_any_face_is_measured(
+    tmp_path: Path, faces: Path, recogniser: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("measured first")
+
+    monkeypatch.setattr(columns, "measure", never)
+    (tmp_path / "file").touch()
+    for extra, error in (
+        (("--out", tmp_path / "file"), OutputUnwritable),
+        (("--scores", "x.csv"), SourceError),
+    ):
+        with pytest.raises(error):
+            call("evaluate", faces, "--fr", recogniser, *extra)
+
+
+def test_calibrate_takes_parquet_and_makes_its_folder(
+    tmp_path: Path, faces: Path, recogniser: Path, table: Path
+) -> None:
+    parquet = tmp_path / "noise.parquet"
+    write_parquet(parquet, {"file": str, "score": float}, read_scored(table))
+    made = [tmp_path / name / "c.json" for name in ("a", "b")]
+    for scores, out in zip((table, parquet), made, strict=True):
+        call(
+            "calibrate", "--fr", recogniser, "--faces", faces, "--scorer", scores, "--fmr", 0.05, "--out", out
+        )
+    first, second = (json.loads(out.read_text())["calibration"] for out in made)
+    assert first == second
 
 
 def test_a_set_of_one_person_is_refused(tmp_path: Path, faces: Path, recogniser: Path, table: Path) -> None:
