@@ -74,8 +74,10 @@ class Run:
         return True
 
     def record(self, **values: float) -> None:
-        """One row of the curve, at the current step."""
-        self.curve.append({"step": float(self.step), **values})
+        """Values of the current step: its row of the curve."""
+        if not self.curve or self.curve[-1]["step"] != self.step:
+            self.curve.append({"step": self.step})
+        self.curve[-1].update(values)
 
     def offer(self, loss: float, weights: Mapping[str, Tensor]) -> None:
         """Keeps these weights as the best so far if their validation loss is the lowest."""
@@ -105,7 +107,7 @@ def autocast(recipe: AnyRecipe) -> torch.autocast:
 
 
 def _write_curve(folder: Path, curve: list[dict[str, float]]) -> None:
-    """curve.csv (a row per record, empty where a value was not taken) and curve.png (a panel per value)."""
+    """curve.csv (a row a step of which something is known, empty where a value was not taken) and curve.png (a panel per value)."""
     names = list(dict.fromkeys(name for row in curve for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -123,10 +125,14 @@ def _plot(curve: list[dict[str, float]], names: list[str]) -> bytes:
 
     figure = Figure(figsize=(6, 2.2 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
-    for panel, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+    for panel, name in zip(
+        figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True
+    ):
         points = [(row["step"], row[name]) for row in curve if name in row]
         panel.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 50 else "")
-        panel.set(xlabel="step", ylabel=name.replace("_", " "))
+        panel.set(ylabel=name.replace("_", " "))
+        panel.grid(alpha=0.3)
+    panel.set(xlabel="step")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     return image.getvalue()
