@@ -107,7 +107,8 @@ def autocast(recipe: AnyRecipe) -> torch.autocast:
 
 
 def _write_curve(folder: Path, curve: list[dict[str, float]]) -> None:
-    """curve.csv (a row a step of which something is known, empty where a value was not taken) and curve.png (a panel per value)."""
+    """curve.csv (a row a step of which something is known, empty where a value was not taken) and curve.png
+    (a panel per value)."""
     names = list(dict.fromkeys(name for row in curve for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -125,14 +126,13 @@ def _plot(curve: list[dict[str, float]], names: list[str]) -> bytes:
 
     figure = Figure(figsize=(6, 2.2 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
-    for panel, name in zip(
-        figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True
-    ):
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
         points = [(row["step"], row[name]) for row in curve if name in row]
         panel.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 50 else "")
         panel.set(ylabel=name.replace("_", " "))
         panel.grid(alpha=0.3)
-    panel.set(xlabel="step")
+    panels[-1].set(xlabel="step")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     return image.getvalue()
