@@ -64,6 +64,7 @@ from .stream.policy import SelectionPolicy
 from .stream.ports import Assessor, Detector, Embedder, Engine, QualityScorer, ScoreBound, Tracker
 from .stream.selection import TopKSelector
 from .stream.serve.shared import BatchingScorer, SerialAssessor, SharedDetector
+from .stream.slips import SlipLimits
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
 
@@ -71,6 +72,10 @@ SHIPPED_STUDENT = "facesieve-t"
 OWN_LICENCE = "Apache-2.0"
 CONTINUING_SCORE = 0.3
 """Detections below the configured score, down to here, can continue a track but not begin one."""
+OTHER_FACE_FMR = 1e-3
+"""A chip less similar to its track's earlier ones than one impostor in a thousand is another person's."""
+TELLING_QUALITY = 0.15
+"""Calibrated: chips below look like nobody, not even like themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
         policy = _policy(config)
         detector, scorer = parts.detector(), parts.scorer()
         linking = parts.linking(scorer)
+        slips = parts.slips(scorer)
         new_bound = parts.new_bound(scorer) if sharing is None else None
         if new_bound is not None:
             policy = _in_raw_scores(policy, scorer)
@@ -145,6 +151,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
             assessor=assessor,
             ahead=sharing is None,
             enrols=None if assessor is None else read_profile("enrolment").failures,
+            slips=slips,
             blur_others=sharing is not None and sharing.blur_others,
         )
         models = tuple(dict.fromkeys(parts.models))
@@ -294,6 +301,18 @@ class _Parts:
         estimator = ScoreEstimator(self._engine(facts.weights, None))
         self._stack.callback(estimator.close)
         return functools.partial(TrackBound, estimator, facts.margin)
+
+    def slips(self, scorer: QualityScorer) -> SlipLimits | None:
+        """By what a track that changes faces is noticed; None where the scorer does not tell people apart, or
+        nobody has measured from which similarity on."""
+        path = self._scorer_path
+        if not self._config.tracker.one_face or path is None or not isinstance(scorer, OnnxScorer):
+            return None
+        table = VerificationTable.beside(path, self._hashes[path]) if scorer.embeds else None
+        if table is None or scorer.calibration is None:
+            return None
+        fmr = min(max(OTHER_FACE_FMR, table.fmr[-1]), table.fmr[0])
+        return SlipLimits(table.at(fmr), scorer.calibration.least_raw(TELLING_QUALITY))
 
     def linking(self, scorer: QualityScorer) -> Linking | None:
         """By what tracks are joined; None where identity is off, or nobody asked and something is missing."""

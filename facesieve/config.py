@@ -78,11 +78,14 @@ DetectorConfig = Annotated[
 
 
 class TrackerTable(Table):
-    """lost_s: a face unseen for so long ends its track. min_hits: detections before a track gets its id."""
+    """lost_s: a face unseen for so long ends its track. min_hits: detections before a track gets its id.
+    one_face: a track that goes on with somebody else's face ends there, and that face gets a track of its
+    own; seen by the embeddings of scored faces, where the scorer has such and its thresholds are known."""
 
     lost_s: float = Field(1.5, gt=0, le=3600)
     min_hits: int = Field(1, ge=1, le=100)
     scene_cuts: bool = True
+    one_face: bool = True
 
 
 class ByteTrackConfig(TrackerTable):

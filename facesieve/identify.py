@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .config import IdentityConfig
 from .engines.zoo.fetch import digest
+from .stream.decode.sources import printable
 from .stream.errors import ConfigError, OutputExists, OutputUnwritable
 from .stream.identity.database import SqliteDatabase
 from .stream.identity.embedding import shot_embeddings
@@ -118,10 +119,26 @@ class Identification(Closing):
         if self._visit is None:
             spec, name, folder = self._source
             # Only a store that lasts meets the same contents again; reading a film to hash it takes its time.
-            sha256 = source_hash(spec) if self._config.store is not None else f"{len(self._visits)}:{spec}"
-            self._visit = self._linker.begin(sha256, name, out=str(self._out.resolve()), folder=folder)
+            lasting = self._config.store is not None
+            sha256 = source_hash(spec) if lasting else f"{len(self._visits)}:{printable(spec)}"
+            out = _storable(self._out.resolve(), lasting=lasting)
+            self._visit = self._linker.begin(sha256, name, out=out, folder=folder)
             self._visits.append(self._visit)
         return self._linker, self._visit
+
+
+def _storable(out: Path, *, lasting: bool) -> str:
+    """The folder's name as a database takes it. One that lasts has to find it again, to delete what is there:
+    OutputUnwritable where it could not."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        if lasting:
+            raise OutputUnwritable(
+                f"{printable(out)}: its name is not UTF-8, so no store can keep it"
+            ) from error
+        return printable(out)
+    return str(out)
 
 
 def retention(config: IdentityConfig) -> Retention:

@@ -30,6 +30,7 @@ from .ports import (
     Tracker,
 )
 from .progress import Progress, timed
+from .slips import SlipLimits, Watched
 from .telling import Events, Measure, Telling
 from .types import (
     F32,
@@ -69,7 +70,8 @@ class Pipeline:
     without. ahead: decode, detect and choose in threads of their own, ahead of each other, so that a film is
     done soonest; the caller's thread measures the shots of tracks that ended. Without, all is done in the
     caller's thread and no frame waits, as live sources want it.
-    enrols: see Telling.
+    enrols: see Telling. slips: by what a track that goes on with another face is noticed and ended; None
+    trusts the tracker.
     blur_others: the other faces that the detector saw are made unrecognisable in every crop.
     """
 
@@ -88,6 +90,7 @@ class Pipeline:
         new_bound: Callable[[], ScoreBound] | None = None,
         ahead: bool = True,
         enrols: Fit | None = None,
+        slips: SlipLimits | None = None,
         blur_others: bool = False,
     ) -> None:
         self._detector = detector
@@ -102,6 +105,7 @@ class Pipeline:
         self._new_bound = new_bound
         self._ahead = ahead
         self._enrols = enrols
+        self._slips = slips
         self._blur_others = blur_others
 
     def run(
@@ -151,7 +155,8 @@ class Pipeline:
     ) -> Iterator[Events]:
         """What the selector tells, in order; on an error also what the live tracks give."""
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
-        tracker, selector = self._new_tracker(), self._new_selector(source.name, source.stills)
+        tracker = Watched(self._new_tracker(), self._slips)
+        selector = self._new_selector(source.name, source.stills)
         if candidates is not None:
             selector = Observed(selector, candidates)
         bound = self._new_bound() if self._new_bound is not None else None
@@ -170,12 +175,14 @@ class Pipeline:
                     progress.size = frame.picture.width, frame.picture.height
                     if source.stills or self._is_cut(cuts, frame, progress):
                         yield from _ended(selector, tracker.finish(), TrackEnd.SCENE_CUT, progress)
-                    ended = self._step(look, tracker, selector, bound, progress, boxes)
+                    ended, slipped = self._step(look, tracker, selector, bound, progress, boxes)
                     yield from _advanced(selector, frame.pts_s, progress)
+                    yield from _ended(selector, slipped, TrackEnd.SLIPPED, progress)
                     yield from _ended(selector, ended, TrackEnd.LOST, progress)
         except Exception:
             yield from _advanced(selector, progress.pts_s, progress)
-            yield from _ended(selector, tracker.finish(), TrackEnd.SHUTDOWN, progress)
+            left = *tracker.left, *tracker.finish()
+            yield from _ended(selector, left, TrackEnd.SHUTDOWN, progress)
             raise
         if stop():
             why = TrackEnd.SHUTDOWN
@@ -228,37 +235,59 @@ class Pipeline:
     def _step(
         self,
         look: _Look,
-        tracker: Tracker,
+        tracker: Watched,
         selector: Selector,
         bound: ScoreBound | None,
         progress: Progress,
         boxes: BoxSink | None,
-    ) -> Sequence[int]:
-        """One frame, up to what the selector makes of it; the tracks that ended with it."""
-        frame, found = look.frame, look.found
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        """One frame, up to what the selector makes of it; the tracks that were lost and that slipped."""
         with timed(progress, "track"):
-            tracking = tracker.update(found, frame.pts_s)
-        if boxes is not None:
-            boxes.offer(frame, found, tracking)
-        with timed(progress, "align"):
-            crops = self._crops(look, tracking, selector)
-        if bound is not None and crops:
-            with timed(progress, "bound"):
-                most = bound.bounds(crops)
-                crops = [c for c, score in zip(crops, most, strict=True) if selector.wants(c, score)]
-        with timed(progress, "score"):
-            qualities = self._scorer.score(crops)
-        if bound is not None:
-            bound.learn(crops, qualities)
+            tracking = tracker.update(look.found, look.frame.pts_s)
+        slipped: Mapping[int, int] = {}
+        try:
+            crops, qualities = self._scored(look, tracking, tracker, selector, bound, progress)
+            slipped = tracker.follow(crops, qualities)
+        finally:
+            # Even if the scorer fails, whoever takes boxes hears of a track before of its end.
+            if boxes is not None:
+                boxes.offer(look.frame, look.found, _renamed(tracking, slipped))
+        crops = [dataclasses.replace(c, track=slipped[c.track]) if c.track in slipped else c for c in crops]
         if (measure := self._measure(progress)) is not None:
             qualities = _judged(measure, crops, qualities, selector)
         with timed(progress, "select"):
             for crop, quality in zip(crops, qualities, strict=True):
                 selector.offer(crop, quality)
         progress.detected += 1
-        progress.faces += len(found)
+        progress.faces += len(look.found)
         progress.scored += len(crops)
-        return tracking.ended
+        return tracking.ended, tuple(slipped)
+
+    def _scored(
+        self,
+        look: _Look,
+        tracking: Tracking,
+        tracker: Watched,
+        selector: Selector,
+        bound: ScoreBound | None,
+        progress: Progress,
+    ) -> tuple[Sequence[Crop], Sequence[Quality]]:
+        """The frame's crops that are worth a score, with it."""
+        with timed(progress, "align"):
+            crops = self._crops(look, tracking, selector)
+        if bound is not None and crops:
+            with timed(progress, "bound"):
+                most = bound.bounds(crops)
+                crops = [
+                    crop
+                    for crop, score in zip(crops, most, strict=True)
+                    if tracker.doubts(crop.track, score) or selector.wants(crop, score)
+                ]
+        with timed(progress, "score"):
+            qualities = self._scorer.score(crops)
+        if bound is not None:
+            bound.learn(crops, qualities)
+        return crops, qualities
 
     def _crops(self, look: _Look, tracking: Tracking, selector: Selector) -> Sequence[Crop]:
         """The chips of the tracked faces that pass the gate."""
@@ -281,6 +310,14 @@ class Pipeline:
             elif selector.admit(made) is None:
                 crops.append(made)
         return crops
+
+
+def _renamed(tracking: Tracking, names: Mapping[int, int]) -> Tracking:
+    """With other ids for some of the tracks."""
+    if not names:
+        return tracking
+    ids = [names.get(track, track) for track in tracking.ids.tolist()]
+    return Tracking(np.array(ids, np.int64), tracking.ended)
 
 
 def _alone(look: _Look, index: int) -> Frame:

@@ -48,10 +48,12 @@ class Rejection(StrEnum):
 class TrackEnd(StrEnum):
     """Why a track, or a window of it, ended. Every announced track ends exactly once.
 
-    WINDOW is no end of the track: it goes on, and what came so far was long enough for a result of its own.
+    SLIPPED: the tracker went on with somebody else's face, which has a track of its own from there. WINDOW is
+    no end of the track: it goes on, and what came so far was long enough for a result of its own.
     """
 
     LOST = "lost"
+    SLIPPED = "slipped"
     SCENE_CUT = "scene_cut"
     END_OF_SOURCE = "end_of_source"
     SHUTDOWN = "shutdown"

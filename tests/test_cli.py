@@ -453,3 +453,22 @@ def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_pat
     assert facts["interrupted"] is True
     assert {track["end"] for track in lines_of(tmp_path / "out/tracks.jsonl")} == {"shutdown"}
     assert lines_of(tmp_path / "out/shots.jsonl")
+
+
+def test_names_that_are_no_text(run: Run, shared: Path, yunet: Path, tmp_path: Path) -> None:
+    """Linux takes any bytes for a name; people are told apart here, so that a database sees the names too."""
+    path, out = tmp_path / "bad\udcff\udcfe.mp4", tmp_path / "out\udcff"
+    shutil.copy(shared / "videos/single_face.mp4", path)
+    student = tmp_path / "student.toml"
+    student.write_text(yunet.read_text().partition("[scorer]")[0])
+    done = run(path, "--out", out, config=student)
+    assert (done.code, done.err) == (0, "")
+    assert (out / "identities.jsonl").is_file()
+    assert "\\udcff" in done.out
+    store = ("--store", tmp_path / "people.sqlite")
+    assert_one_error(
+        run(path, "--out", out, "--overwrite", *store, config=student),
+        22,
+        "out\\udcff: its name is not UTF-8",
+    )
+    assert run(path, "--out", tmp_path / "plain", *store, config=student).code == 0

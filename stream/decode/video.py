@@ -298,6 +298,8 @@ class VideoSource(Closing):
             )
         self._note_truncation()
         why = self._losses.summary(None)
+        if not self._stream.codec_context.width:  # a decoder that finds a size too large does not tell it
+            why = f"{why or 'no packets'}; damaged, or frames beyond the limit of {self._max_pixels} pixels"
         raise NoFrames(
             f"{self._shown}: its video stream ({self._stream.codec_context.name}) "
             f"holds no frame that can be decoded{f' ({why})' if why else ''}"

@@ -92,8 +92,9 @@ class Shot(_Event):
 
 class TrackEnded(_Event):
     """The final shots of a track, or of a window of it; exactly one with final = true comes for each track
-    that started. end: lost, scene_cut, disconnected, shutdown, window, or crash: the service died while the
-    track lived and, started again, tells of the best shot it had told of. frames_seen: None after a crash."""
+    that started. end: lost, slipped, scene_cut, disconnected, shutdown, window, or crash: the service died
+    while the track lived and, started again, tells of the best shot it had told of. frames_seen: None after
+    a crash."""
 
     type: Literal["track_ended"] = "track_ended"
     track: int

@@ -23,6 +23,7 @@ _REASONS = {
 }
 _ENDS = {
     "lost": "lost from view",
+    "slipped": "ended where another face took over",
     "scene_cut": "ended by a cut",
     "end_of_source": "seen to the end",
     "shutdown": "run was stopped",
