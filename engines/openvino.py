@@ -7,6 +7,7 @@ do depend, in the last bits, on precision, on the shape a graph was compiled for
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -46,11 +47,11 @@ class OpenVinoEngine(Closing):
 
     model: a file, or the bytes of an ONNX model. sha256: its hash, if known, of all there is of it; it is not
     read then where what it compiles to is stored. pixels: makes the input (n, h, w, 3) uint8 and compiles
-    the conversion into the graph. precision: of the arithmetic; "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint:
-    "throughput" shares the rows of a batch out over streams that run at the same time, as many as the device
-    finds best, or `streams`; they share the threads. specialise: compile anew for each input shape (at most
-    16 are kept), which is faster to run; False compiles once for all shapes. cache_dir: keeps compiled
-    networks.
+    the conversion into the graph. precision: of the arithmetic; "auto" is the device's own choice (bf16 on
+    CPUs with AMX). threads: 0 for all cores. hint: "throughput" shares the rows of a batch out over streams
+    that run at the same time, as many as the device finds best, or `streams`; they share the threads.
+    specialise: compile anew for each input shape (at most 16 are kept), which is faster to run; False
+    compiles once for all shapes. cache_dir: keeps compiled networks.
 
     Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
     """
@@ -168,7 +169,11 @@ class OpenVinoEngine(Closing):
         return self._compiled(shapes).create_infer_request()
 
     def _signatures(self) -> tuple[Signature, Signature]:
-        return _signature(self._graph.inputs), _signature(self._graph.outputs)
+        found = _signature(self._graph.inputs), _signature(self._graph.outputs)
+        if self._is_known and self._cache_dir is not None:
+            with contextlib.suppress(EngineUnavailable):  # then the next start reads the graph, too
+                compiled_cache.save(self._cache_dir, self._signature_key(), _packed(found))
+        return found
 
     def _signature_key(self) -> str:
         return hashlib.sha256(f"{self._key} signature {ov.get_version()}".encode()).hexdigest()
@@ -201,8 +206,6 @@ class OpenVinoEngine(Closing):
         kept = ""
         if self._cache_dir is not None:
             compiled_cache.save(self._cache_dir, key, compiled.export_model().getvalue())
-            if self._is_known:
-                compiled_cache.save(self._cache_dir, self._signature_key(), _packed(self._signatures()))
             kept = "; the next start loads it"
         if self._is_known:
             self._network = None

@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -34,21 +36,15 @@ from .engines.models.bounds import BoundFacts, ScoreEstimator
 from .engines.models.centerface import CenterFace
 from .engines.models.eyes import EyeOpening
 from .engines.models.facemesh import FaceMesh
-from .engines.models.letterbox import STRIDE, FaceSized
+from .engines.models.letterbox import FaceSized
 from .engines.models.mediapipe import MediaPipeTasks
 from .engines.models.occlusion import Occlusion
 from .engines.models.recognisers import BGR, KNOWN, PIXELS, OnnxEmbedder, Pixels
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
-from .engines.onnx_wire import input_names
-from .engines.onnxruntime import OnnxRuntimeEngine, Provider
-from .engines.onnxruntime_providers import Cuda
-from .engines.onnxruntime_providers import TensorRT as ProviderTensorRT
 from .engines.openvino import OpenVinoEngine
 from .engines.signature import PixelInput
-from .engines.tensorrt import TensorRTEngine
-from .engines.tensorrt_plans import FreeSize, PlanOptions, Profile
 from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store, cache_folder
 from .identify import Linking
@@ -68,6 +64,7 @@ from .stream.slips import SlipLimits
 from .trackers.bytetrack import ByteTrack
 from .trackers.ocsort import OCSort
 
+Made = TypeVar("Made")
 SHIPPED_STUDENT = "facesieve-t"
 OWN_LICENCE = "Apache-2.0"
 CONTINUING_SCORE = 0.3
@@ -124,14 +121,18 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
         parts = _Parts(config, store or _store(config), stack)
         parts.check_licences()
         policy = _policy(config)
+        judges = config.components.enabled or policy.judges_components
+        assessing = _beside(parts.assessor) if judges else None
         detector, scorer = parts.detector(), parts.scorer()
         linking = parts.linking(scorer)
         slips = parts.slips(scorer)
         new_bound = parts.new_bound(scorer) if sharing is None else None
         if new_bound is not None:
             policy = _in_raw_scores(policy, scorer)
-        judges = config.components.enabled or policy.judges_components
-        assessor = parts.assessor() if judges else None
+        assessor: Assessor | None = None
+        if assessing is not None:
+            assessor, measuring = assessing.result()
+            parts.models += measuring
         if sharing is not None:
             others = [parts.detector() for _ in range(sharing.detectors - 1)]
             detector = SharedDetector([detector, *others])
@@ -156,6 +157,14 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
         )
         models = tuple(dict.fromkeys(parts.models))
         return Built(pipeline, detector, scorer, models, stack.pop_all().close, linking, assessor)
+
+
+def _beside(make: Callable[[], Made]) -> Future[Made]:
+    """Begun at once in a thread of its own: networks are loaded outside the interpreter, one a core."""
+    thread = ThreadPoolExecutor(1, "facesieve-build")
+    begun = thread.submit(make)
+    thread.shutdown(wait=False)
+    return begun
 
 
 def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> Embedder:
@@ -271,9 +280,9 @@ class _Parts:
                 self._stack.callback(made.close)
                 return made
 
-    def assessor(self) -> Assessor:
-        """What measures quality components. Its networks run on OpenVINO whatever the engine: the face mesh
-        exists as TensorFlow Lite only."""
+    def assessor(self) -> tuple[Assessor, list[ModelFacts]]:
+        """What measures quality components, and its networks. They run on OpenVINO whatever the engine: the
+        face mesh exists as TensorFlow Lite only."""
         engine = self._config.engine
         cached = not isinstance(engine, OpenVinoConfig) or engine.cache
         on_cpu = self._config.model_copy(update={"engine": OpenVinoConfig(threads=1, cache=cached)})
@@ -284,8 +293,7 @@ class _Parts:
             Occlusion(parts._engine(parts._weights("occlusion", None, task="quality"), None)),
         )
         self._stack.callback(made.close)
-        self.models += [facts for facts in parts.models if facts not in self.models]
-        return made
+        return made, parts.models
 
     def new_bound(self, scorer: QualityScorer) -> Callable[[], ScoreBound] | None:
         """What bounds the scorer's scores; None where nothing does, or all faces are to be scored."""
@@ -393,31 +401,10 @@ class _Parts:
                     specialise=frames,
                     cache_dir=cache_folder() / "compiled" if openvino.cache else None,
                 )
-            case OnnxRuntimeConfig() as onnxruntime:
-                if path.suffix == ".tflite":
-                    raise ConfigError(
-                        f"{path}: the onnxruntime engine cannot read TensorFlow Lite; use openvino"
-                    )
-                return OnnxRuntimeEngine(
-                    path,
-                    pixels=pixels,
-                    threads=onnxruntime.threads,
-                    providers=_providers(onnxruntime, path, pixels),
-                )
-            case TensorRTConfig() as tensorrt:
-                if path.suffix == ".tflite":
-                    raise ConfigError(
-                        f"{path}: the tensorrt engine cannot read TensorFlow Lite; use openvino"
-                    )
-                return TensorRTEngine(
-                    path,
-                    pixels=pixels,
-                    options=_plan_options(tensorrt, path, pixels),
-                    device=tensorrt.device,
-                    build=tensorrt.build,
-                    cuda_graphs=tensorrt.cuda_graphs,
-                    cache_dir=cache_folder() / "compiled",
-                )
+            case OnnxRuntimeConfig() | TensorRTConfig() as other:
+                from .other_engines import other_engine  # costs every start otherwise
+
+                return other_engine(other, path, pixels)
 
 
 def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThresholds | None:
@@ -437,41 +424,6 @@ def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThres
             "identity.threshold (--threshold), or measure it as docs/identities.md says"
         )
     return None
-
-
-def _providers(config: OnnxRuntimeConfig, path: Path, pixels: PixelInput | None) -> tuple[Provider, ...]:
-    cpu = "CPUExecutionProvider"
-    gpu = Cuda(config.device, tf32=config.tf32)
-    match config.provider:
-        case "cpu":
-            return (cpu,)
-        case "cuda":
-            return (gpu, cpu)
-        case "tensorrt":
-            profile = _profile(path, pixels, Profile(1, min(8, config.max_batch), config.max_batch), (2, 3))
-            return (ProviderTensorRT(cache_folder() / "compiled", config.device, profile), gpu, cpu)
-
-
-def _profile(path: Path, pixels: PixelInput | None, chips: Profile, axes: tuple[int, int]) -> Profile:
-    """chips for a network of chips; one frame of any size a detector may be given on those axes."""
-    if pixels is None or pixels.height is not None:
-        return chips
-    name = input_names(path.read_bytes())[0]
-    sides = FaceSized.SIDES_PX
-    return Profile(1, 1, 1, tuple(FreeSize(name, axis, STRIDE, sides[0], sides[1]) for axis in axes))
-
-
-def _plan_options(config: TensorRTConfig, path: Path, pixels: PixelInput | None) -> PlanOptions:
-    chips = Profile(config.min_batch, config.opt_batch, config.max_batch)
-    return PlanOptions(
-        precision=config.precision,
-        profile=_profile(path, pixels, chips, (1, 2)),
-        optimisation_level=config.optimisation_level,
-        workspace_bytes=None if config.workspace_mb is None else config.workspace_mb * 2**20,
-        tf32=config.tf32,
-        hardware=config.hardware,
-        version_compatible=config.version_compatible,
-    )
 
 
 def _tracker(config: Config) -> Tracker:

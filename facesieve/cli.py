@@ -48,6 +48,9 @@ def main() -> None:
     if "--debug" in sys.argv[1:]:
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
+    # OpenVINO's package brings its converter of models, and with it a telemetry client: a tenth of the start,
+    # and nothing here asks for either.
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
     try:
         app()
     except FacesieveError as error:
