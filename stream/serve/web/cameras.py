@@ -99,14 +99,14 @@ def trend(web: Here, _who: Reader, name: Name) -> list[Trend]:
     response_class=Response,
     responses=answers(401, 403, 404, 422, 429, 503) | _JPEG,
 )
-def snapshot(web: Here, who: Reader, name: Name, request: Request) -> Response:
-    """The newest frame that was looked at, with boxes, track numbers and detection scores."""
+def snapshot(web: Here, who: Reader, name: Name, request: Request, labels: bool = True) -> Response:
+    """The newest frame that was looked at, with boxes; labels: and track numbers and detection scores."""
     _found(web, name)
     look = web.service.look(name)
     if look is None:
         raise Refused(404, "no frame has come yet")
     note(request, who, "snapshot", name, often=True)
-    return Response(drawn(look), media_type="image/jpeg")
+    return Response(drawn(look, labels=labels), media_type="image/jpeg")
 
 
 @router.get(

@@ -19,8 +19,9 @@ _CONFIRMED = (90, 200, 80)
 _UNCONFIRMED = (160, 160, 160)
 
 
-def drawn(look: Look, width_px: int = _WIDTH_PX) -> bytes:
-    """JPEG of the frame, at most width_px wide, with boxes, track numbers and detection scores."""
+def drawn(look: Look, width_px: int = _WIDTH_PX, *, labels: bool = True) -> bytes:
+    """JPEG of the frame, at most width_px wide, with boxes and, as labels, track numbers and detection
+    scores."""
     picture = look.frame.picture
     scale = min(1.0, width_px / picture.width)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
@@ -31,15 +32,22 @@ def drawn(look: Look, width_px: int = _WIDTH_PX) -> bytes:
     ):
         x0, y0, x1, y1 = (round(v * scale) for v in box)
         colour = _UNCONFIRMED if track == UNCONFIRMED else _CONFIRMED
-        cv2.rectangle(bgr, (x0, y0), (x1, y1), colour, 2)
-        label = f"{score:.2f}" if track == UNCONFIRMED else f"{track}  {score:.2f}"
-        at = x0, max(y0 - 5, 12)
-        for shade, thickness in (((0, 0, 0), 3), (colour, 1)):
-            cv2.putText(bgr, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, thickness, cv2.LINE_AA)
+        cv2.rectangle(bgr, (x0, y0), (x1, y1), colour, max(1, round(size[0] / 320)))
+        if labels:
+            _label(bgr, f"{score:.2f}" if track == UNCONFIRMED else f"{track}  {score:.2f}", (x0, y0), colour)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 75])
     if not done:
         raise ValueError(f"expected a picture that encodes as JPEG, got {bgr.shape}")
     return bytes(data)
+
+
+def _label(bgr: U8, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """Black on the box's colour, above its upper left corner and inside the picture."""
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    x = max(0, min(corner[0], bgr.shape[1] - width))
+    y = max(height + below, corner[1])
+    cv2.rectangle(bgr, (x, y - height - below), (x + width, y), colour, cv2.FILLED)
+    cv2.putText(bgr, text, (x, y - below), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 async def mjpeg(newest: Callable[[], Look | None], is_over: Callable[[], bool]) -> AsyncIterator[bytes]:

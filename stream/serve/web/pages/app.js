@@ -114,24 +114,30 @@ async function refresh() {
     if (!cards.has(camera.name)) cards.set(camera.name, newCard(camera.name));
     show(cards.get(camera.name), camera);
   }
+  const count = (test) => cameras.filter(test).length;
+  const parts = [`${count((c) => c.state === "live")} of ${cameras.length} live`];
+  if (count((c) => c.degraded)) parts.push(`${count((c) => c.degraded)} overloaded`);
+  if (count((c) => c.soft)) parts.push(`${count((c) => c.soft)} out of focus?`);
+  $("summary").textContent = cameras.length ? parts.join(", ") : "None yet.";
 }
 
 function newCard(name) {
   const image = make("img", { alt: `What ${name} sees` });
   image.hidden = true;
-  const picture = make("button", { class: "picture", type: "button", "aria-label": `Watch ${name}` }, image);
+  const none = make("span", { class: "none" });
+  const picture = make("button", { class: "picture", type: "button", "aria-label": `Watch ${name}` }, image, none);
   const state = make("span", { class: "state" });
   const soft = make("span", { class: "state warn" }, "out of focus?");
   const busy = make("span", { class: "state warn" }, "overloaded");
   const numbers = make("p", { class: "numbers" });
   const reason = make("p", { class: "quiet" });
-  const drawn = make("div", {}, trend([]));
+  const drawn = make("div", { hidden: "" });
   const steer = make("button", { type: "button" });
-  const key = make("p", { class: "key" }, make("span", {}, "quality of faces"), make("span", { class: "s" }, "detail of the picture"));
+  const key = make("p", { class: "key", hidden: "" }, make("span", {}, "face quality"), make("span", { class: "s" }, "picture detail"));
   const title = make("div", { class: "row" }, make("h3", {}, name), make("span", {}, soft, " ", busy, " ", state));
   const root = make("article", { class: "card camera", "data-camera": name },
     picture, make("div", { class: "facts" }, title, numbers, reason, drawn, make("div", { class: "row" }, key, steer)));
-  const card = { root, image, state, soft, busy, numbers, reason, drawn, steer, name, seen: null, busyNow: false, now: null };
+  const card = { root, picture, image, none, state, soft, busy, numbers, reason, drawn, key, steer, name, seen: null, busyNow: false, now: null };
   picture.addEventListener("click", () => watch(name));
   steer.addEventListener("click", told(async () => {
     const act = card.now.state === "stopped" ? "resume" : "pause";
@@ -151,10 +157,14 @@ function show(card, camera) {
   card.reason.hidden = !camera.reason;
   card.steer.hidden = me?.scope !== "admin";
   card.steer.textContent = camera.state === "stopped" ? "Resume" : "Pause";
+  card.steer.setAttribute("aria-label", `${card.steer.textContent} ${card.name}`);
+  const gone = camera.state !== "live";
+  card.picture.classList.toggle("stale", gone);
+  card.none.textContent = !gone ? "" : camera.last_frame_s === null ? "no picture yet" : `last picture ${clock(camera.last_frame_s)}`;
   const facts = [
     camera.width ? `${camera.width}×${camera.height}` : null,
-    `${camera.hz ? camera.hz.toFixed(1) : "every"} ${camera.hz ? "/s" : "frame"}`,
-    camera.latency_ms === null ? null : `${Math.round(camera.latency_ms)} ms`,
+    camera.hz ? `${camera.hz.toFixed(camera.hz < 10 ? 1 : 0)} looks/s` : "every frame",
+    camera.latency_ms === null ? null : `${Math.round(camera.latency_ms)} ms each`,
     camera.tracks_ended === 1 ? "1 track" : `${camera.tracks_ended} tracks`,
     camera.dropped ? `${camera.dropped} dropped` : null,
     camera.quality === null ? null : `quality ${camera.quality.toFixed(2)}`,
@@ -172,13 +182,15 @@ function show(card, camera) {
     card.busyNow = false;
   };
   next.onerror = () => (card.busyNow = false);
-  next.src = `${API}/cameras/${encodeURIComponent(card.name)}/snapshot.jpg?at=${camera.processed}`;
+  next.src = `${API}/cameras/${encodeURIComponent(card.name)}/snapshot.jpg?labels=false&at=${camera.processed}`;
 }
 
 async function trends() {
   if (document.hidden) return;
   for (const card of cards.values()) {
-    card.drawn.replaceChildren(trend(await ask(`/cameras/${encodeURIComponent(card.name)}/trend`)));
+    const points = await ask(`/cameras/${encodeURIComponent(card.name)}/trend`);
+    card.drawn.replaceChildren(trend(points));
+    card.drawn.hidden = card.key.hidden = !points.length;
   }
 }
 
@@ -189,7 +201,7 @@ function watch(name) {
 }
 
 function open(...content) {
-  $("detail").replaceChildren(...content);
+  $("detail").replaceChildren(...content.filter((part) => part !== null));
   if (!$("view").open) $("view").showModal();
 }
 
@@ -197,13 +209,17 @@ function open(...content) {
 
 function listen() {
   source = new EventSource(`${API}/events`);
-  source.onopen = () => status("live", true);
+  source.onopen = () => status("connected", true);
   source.onerror = () => status("connection lost, trying again", false);
   const take = (event) => told(async () => shot(JSON.parse(event.data)))();
   source.addEventListener("shot", take);
   source.addEventListener("track_ended", take);
   source.addEventListener("camera_state", told(refresh));
   source.addEventListener("gap", told(newest));
+  source.addEventListener("identity_deleted", told(async () => {
+    await newest();
+    if (me.people) await people();
+  }));
   source.addEventListener("identity_updated", () => {
     clearTimeout(peopleTimer);
     peopleTimer = setTimeout(told(people), 2000);
@@ -233,13 +249,22 @@ function put(one) {
   const score = one.calibrated ?? one.score;
   const who = one.identity === null ? null : make("span", {}, ` · person ${one.identity}`);
   const item = make("li", { class: "card new", "data-key": one.key },
-    make("img", { src: one.image, alt: `Face, ${one.camera}`, loading: "lazy" }),
-    bar(one.calibrated ?? 0),
-    make("p", { class: "label" }, make("b", {}, score.toFixed(2)), who, make("br"), one.camera, make("br"), clock(one.wall_s)));
+    make("button", { type: "button", "aria-label": `Face at ${one.camera}, ${clock(one.wall_s)}`, on: { click: () => face(one) } },
+      make("img", { src: one.image, alt: "", loading: "lazy" }),
+      bar(one.calibrated ?? 0),
+      make("p", { class: "label" }, make("b", {}, score.toFixed(2)), who, make("br"), one.camera, make("br"), clock(one.wall_s))));
   before?.remove();
   $("strip").prepend(item);
   while ($("strip").children.length > SHOTS) $("strip").lastChild.remove();
   $("no-shots").hidden = true;
+}
+
+function face(one) {
+  const person = one.identity === null || !me.people ? null :
+    make("div", {}, make("button", { type: "button", on: { click: told(() => detail(one.identity)) } }, `Person ${one.identity}`));
+  open(make("h2", {}, `Face at ${one.camera}`),
+    make("p", { class: "quiet" }, `${clock(one.wall_s)}, track ${one.track}, quality ${(one.calibrated ?? one.score).toFixed(2)}`),
+    make("img", { src: one.image, alt: `Face at ${one.camera}`, class: "large" }), person);
 }
 
 // --- people ------------------------------------------------------------------------------------------------------
@@ -249,7 +274,7 @@ function person(one, similarity = null) {
   return make("li", { class: "card" },
     make("button", { type: "button", "aria-label": `Person ${one.identity}`, on: { click: told(() => detail(one.identity)) } },
       make("img", { src: one.image, alt: "", loading: "lazy" }),
-      make("p", { class: "label" }, make("b", {}, `Person ${one.identity}`), make("br"), label, make("br"), clock(one.last_recorded_s))));
+      make("p", { class: "label" }, make("b", {}, `Person ${one.identity}`), make("br"), label, make("br"), `last ${clock(one.last_recorded_s)}`)));
 }
 
 async function people() {
@@ -288,7 +313,7 @@ async function detail(identity) {
   const forget = make("button", { type: "button", class: "danger" }, "Delete this person");
   forget.hidden = me.scope !== "admin";
   forget.addEventListener("click", told(async () => {
-    if (!confirm(`Delete person ${one.identity} with all pictures? This cannot be undone.`)) return;
+    if (!confirm(`Delete person ${one.identity} with all pictures? Receivers of events are told to forget it, too. This cannot be undone.`)) return;
     const gone = await ask(`/identities/${one.identity}`, { method: "DELETE" });
     $("view").close();
     toast(`${gone.tracks} tracks and ${gone.pictures} pictures deleted`);

@@ -52,9 +52,17 @@ export function trend(points) {
   const from = now - 86400;
   const sharpest = Math.max(1e-6, ...points.map((p) => p.sharpness ?? 0));
   const hours = span >= 7200 ? `${Math.round(span / 3600)} h` : `${Math.round(span / 60)} min`;
+  const last = (value) => points.map(value).filter((found) => found !== null).at(-1);
+  const quality = last((p) => p.quality);
+  const detail = last((p) => p.sharpness);
+  const told = [
+    `The last ${hours}`,
+    quality === undefined ? "no faces" : `quality of faces ${quality.toFixed(2)} now`,
+    detail === undefined ? "no picture" : `detail of the picture ${Math.round((100 * detail) / sharpest)} % of its best`,
+  ];
   return draw(
     "svg",
-    { class: "trend", viewBox: "0 0 100 32", preserveAspectRatio: "none", role: "img", "aria-label": `Quality over ${hours}` },
+    { class: "trend", viewBox: "0 0 100 32", preserveAspectRatio: "none", role: "img", "aria-label": told.join(", ") },
     draw("line", { class: "base", x1: 0, x2: 100, y1: 31, y2: 31 }),
     draw("path", { class: "sharpness", d: line(stretched, (p) => p.sharpness, from, sharpest) }),
     draw("path", { class: "quality", d: line(stretched, (p) => p.quality, from, 1) }),
@@ -77,16 +85,18 @@ export function timeline(appearances) {
   const first = Math.min(...times);
   const span = Math.max(1, Math.max(...times) - first);
   const height = 22 * cameras.length + 22;
-  const at = (seen) => 150 + (430 * (seen.recorded_s - first)) / span;
+  const [width, left, letters] = innerWidth < 560 ? [330, 96, 12] : [600, 150, 20];
+  const right = width - 20;
+  const at = (seen) => left + ((right - left) * (seen.recorded_s - first)) / span;
   const picture = draw("svg", {
-    class: "timeline", viewBox: `0 0 600 ${height}`, role: "img",
-    "aria-label": `${appearances.length} appearances`,
+    class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img",
+    "aria-label": `${appearances.length} appearances, at ${cameras.join(", ")}, from ${clock(first)} to ${clock(first + span)}`,
   });
   cameras.forEach((camera, row) => {
     const y = 14 + 22 * row;
     const name = draw("text", { x: 0, y: y + 4 });
-    name.textContent = camera.length > 20 ? camera.slice(0, 19) + "…" : camera;
-    picture.append(name, draw("line", { x1: 150, x2: 580, y1: y, y2: y }));
+    name.textContent = camera.length > letters ? camera.slice(0, letters - 1) + "…" : camera;
+    picture.append(name, draw("line", { x1: left, x2: right, y1: y, y2: y }));
   });
   for (const seen of appearances) {
     const dot = draw("circle", { cx: at(seen), cy: 14 + 22 * cameras.indexOf(seen.source), r: 5 });
@@ -95,11 +105,11 @@ export function timeline(appearances) {
     dot.append(told);
     picture.append(dot);
   }
-  const begin = draw("text", { x: 150, y: height - 4 });
+  const begin = draw("text", { x: left, y: height - 4 });
   begin.textContent = clock(first);
   picture.append(begin);
   if (times.length > 1) {
-    const end = draw("text", { x: 580, y: height - 4, "text-anchor": "end" });
+    const end = draw("text", { x: right, y: height - 4, "text-anchor": "end" });
     end.textContent = clock(first + span);
     picture.append(end);
   }

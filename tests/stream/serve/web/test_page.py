@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,8 +77,15 @@ def test_cameras_shots_and_people_from_login_to_deletion(start, visit, clip: Pat
     card.get_by_role("button", name="Watch gate").click()
     until(page, "document.querySelector('#detail img').naturalWidth === 320")
     page.get_by_role("button", name="Close").click()
+    page.locator("#strip button").first.click()
+    page.get_by_role("heading", name="Face at gate").wait_for()
+    assert "null" not in page.locator("#detail").inner_text()
+    page.get_by_role("button", name="Close").click()
+    assert page.locator("#summary").inner_text() == "1 of 1 live"
     card.get_by_role("button", name="Pause").click()
     card.get_by_text("stopped").wait_for()
+    card.get_by_text("last picture").wait_for()
+    until(page, "document.querySelector('#summary').textContent === '0 of 1 live'")
 
     page.get_by_role("button", name="Person 1").click()
     page.locator(".timeline circle").nth(1).wait_for()
@@ -117,3 +125,58 @@ def test_without_tokens_this_machine_needs_no_login(start, visit, clip: Path) ->
     page.locator("#link.on").wait_for()
     assert page.locator("#people").is_hidden(), "nobody is kept here"
     assert page.get_by_role("button", name="Log out").is_hidden()
+
+
+NAMELESS = """
+[...document.querySelectorAll('button, a, input:not([type=hidden]), img, [role=img]')]
+  .filter(e => e.checkVisibility())
+  .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.hasAttribute('alt')))
+  .map(e => e.outerHTML)
+"""
+HEADINGS = """
+[...document.querySelectorAll('h1, h2, h3')].filter(e => e.checkVisibility()).map(e => Number(e.tagName[1]))
+"""
+
+
+def test_everything_has_a_name_and_the_keyboard_reaches_it(start, visit, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), people=True)
+    page = visit(stack)
+    assert page.evaluate(NAMELESS) == []
+    log_in(page)
+    page.locator("#strip button").first.wait_for()
+    page.locator("#gallery button").first.wait_for()
+    assert page.evaluate(NAMELESS) == []
+    levels = page.evaluate(HEADINGS)
+    assert levels[0] == 1
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
+    reached: set[str] = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
+    assert {"Watch gate", "Pause gate", "Person 1", "Cameras", "Shots", "People"} <= reached
+    page.locator("#gallery button").first.focus()
+    page.keyboard.press("Enter")
+    page.locator(".timeline").wait_for()
+    assert page.evaluate("document.querySelector('#view').contains(document.activeElement)")
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('#view').open")
+
+
+def test_a_camera_without_a_picture_says_so(start, visit) -> None:
+    stack = start('[[camera]]\nname = "away"\nurl = "rtsp://127.0.0.1:9/x"\n', tokens=False)
+    page = visit(stack)
+    page.get_by_text("no picture yet").wait_for()
+    page.get_by_text("Connection refused").wait_for()
+    assert page.locator("[data-camera=away] .trend").is_hidden()
+
+
+def test_what_was_deleted_elsewhere_leaves_the_page(start, visit, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), people=True)
+    page = visit(stack)
+    log_in(page)
+    stack.until(lambda: {1, 2} <= {recent.event.track for recent in stack.feed.shots()})
+    stack.client("admin").delete("/api/v1/identities/1")
+    page.get_by_role("button", name="Person 1").wait_for(state="detached")
+    shown = "[...document.querySelectorAll('#strip li')].map(li => li.dataset.key)"
+    keys = page.evaluate(shown)
+    assert not {"b00t/gate/1/1/0", "b00t/gate/1/2/0"} & set(keys), keys
