@@ -14,7 +14,7 @@ import numpy as np
 from .score import cut, labelled_crops, prominence
 from .stream.decode.images import declared_size, natural_order
 from .stream.decode.sources import open_source, printable
-from .stream.errors import NoFrames, SourceError, SourceMissing, SourceUnreadable
+from .stream.errors import NoFrames, NotVideo, SourceError, SourceMissing, SourceUnreadable
 from .stream.matching import Enrolled, template
 from .stream.ports import Detector, Embedder
 from .stream.sinks.gallery import IDENTITIES, Gallery, Person, Shown, read_gallery
@@ -204,6 +204,8 @@ def _sole_face(file: Path, detector: Detector, least: float) -> Crop | str:
             if rivals:
                 return f"{1 + rivals} faces of like size: expected one person"
             return cut(frame, found, int(order[0]))
+    except NotVideo:
+        return "not an image that FFmpeg can read"
     except SourceError as error:
         return str(error).removeprefix(f"{printable(file)}: ")
 

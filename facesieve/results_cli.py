@@ -51,7 +51,7 @@ def match(
     """
     from .match import match as compare
     from .matches import as_csv, as_json
-    from .stream.sinks.files import write_whole
+    from .stream.sinks.files import make_folder, write_whole
 
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ConfigError(f"--out {out}: expected a name that ends in .csv or .json")
@@ -63,6 +63,7 @@ def match(
     if out is None:
         _show(found)
     else:
+        make_folder(out.parent)
         write_whole(out, (as_csv(found) if out.suffix == ".csv" else as_json(found)).encode())
     _tell(found)
     raise typer.Exit(0 if found.whole else EXIT_PARTIAL)

@@ -183,6 +183,7 @@ def test_every_picture_of_no_use_is_named_with_its_reason(
     assert "2 faces" in reasons["two.png"]
     assert reasons["wall.png"] == "no face found"
     assert "damaged" in reasons["cut.jpg"]
+    assert reasons["notes.txt"] == "not an image that FFmpeg can read"
     assert "empty" in reasons["Nobody"]
     assert "person's folder" in reasons["stray.jpg"]
     assert done.enrolment.absent == ("Nobody",)
@@ -336,7 +337,7 @@ def call(monkeypatch: pytest.MonkeyPatch, shared: Path, tmp_path: Path) -> Call:
 def test_the_command(
     call: Call, run: Path, gallery: Path, people: People, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "matches.csv"
+    out = tmp_path / "new" / "folder" / "matches.csv"
     assert call(run, "--gallery", gallery, "--out", out) == 0
     assert "2 of 3 known, 2 people enrolled" in capsys.readouterr().err
     assert len(out.read_text().splitlines()) == 1 + 3 * 2

@@ -31,10 +31,12 @@ body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 .verdict { padding: .6rem 1rem; border-left: .4rem solid; font-weight: 600 }
 .pass { border-color: #009e73 } .fail { border-color: #d55e00 }
 table { border-collapse: collapse }
-th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #8884 }
+th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #8884; overflow-wrap: anywhere }
+th { min-width: 7rem }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots figure { margin: 0; flex: 1 1 20rem }
 svg { max-width: 100%; height: auto; background: #fff }
 .worst { display: flex; flex-wrap: wrap; gap: 1.2rem; padding: 0; list-style: none }
+h1, .verdict { overflow-wrap: anywhere }
 .worst img { border-radius: 4px } figcaption, small { color: #777 }
 """
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...stream.errors import NoFrames
+from ...stream.errors import NoFrames, SourceMissing
 from ...stream.sinks.candidates import read_candidates
 from ...stream.sinks.results import Results, read_results
 from ...stream.types import U8
@@ -72,6 +72,9 @@ def validate_run(
     recogniser: RGB in [0, 1] → embeddings. tick: called with faces done and in all. Raises SourceMissing
     where the folder has no results or no candidates, NoFrames where nothing was scored.
     """
+    several = sorted(path.parent for path in folder.glob("*/tracks.jsonl"))
+    if several and not (folder / "tracks.jsonl").is_file():
+        raise SourceMissing(f"{str(folder)!r} holds several sources: give one, such as {str(several[0])!r}")
     results, candidates = read_results(folder), read_candidates(folder)
     sample = draw(candidates.records, plan.others, plan.seed, plan.tracks)
     if not len(sample):

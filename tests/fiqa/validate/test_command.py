@@ -164,6 +164,16 @@ def test_a_run_without_candidates_says_what_to_do(runs, recogniser: Path, tmp_pa
         validate_run(tmp_path, FaceQAN(network), network, recogniser, Plan())
 
 
+def test_a_run_of_several_sources_names_one_to_give(recogniser: Path, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        with FolderSink(tmp_path / name) as sink:
+            sink.finish({})
+    network = load_recogniser(recogniser)
+    with pytest.raises(SourceMissing, match=r"several sources: give one, such as '.*/a'"):
+        validate_run(tmp_path, FaceQAN(network), network, recogniser, Plan())
+
+
 def test_diffiqa_teaches_where_its_unet_is_given(runs, recogniser: Path, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(validate)
