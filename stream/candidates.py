@@ -195,6 +195,7 @@ class _Point:
     pts_s: float
     score: float
     refused: Rejection | None
+    calibrated: float | None
 
 
 class Timeline:
@@ -205,10 +206,12 @@ class Timeline:
         self._stride = 1
         self._seen = 0
 
-    def add(self, crop: Crop, score: float, refused: Rejection | None) -> None:
+    def add(self, crop: Crop, quality: Quality, refused: Rejection | None) -> None:
         """One scored crop; refused: why it never became a candidate."""
         if self._seen % self._stride == 0:
-            self._points.append(_Point(ticks(crop.pts_s), crop.pts_s, score, refused))
+            self._points.append(
+                _Point(ticks(crop.pts_s), crop.pts_s, quality.score, refused, quality.calibrated)
+            )
             if len(self._points) == 2 * TIMELINE_POINTS:
                 self._points = self._points[::2]
                 self._stride *= 2
@@ -221,7 +224,7 @@ class Timeline:
 
         short: whether the whole track fell for being too short.
         """
-        shots = [ScorePoint(c.crop.pts_s, c.quality.score, None) for c in chosen]
+        shots = [ScorePoint(c.crop.pts_s, c.quality.score, None, c.quality.calibrated) for c in chosen]
         taken = {(c.ticks, c.quality.score) for c in chosen}
         others = [p for p in self._points if (p.ticks, p.score) not in taken]
         step = max(1, math.ceil(len(others) / TIMELINE_POINTS))
@@ -233,5 +236,5 @@ class Timeline:
             else:
                 near = candidates.near(p.ticks, chosen)
                 why = Rejection.NEAR_DUPLICATE if near else Rejection.OUTSCORED
-            shots.append(ScorePoint(p.pts_s, p.score, why))
+            shots.append(ScorePoint(p.pts_s, p.score, why, p.calibrated))
         return tuple(sorted(shots, key=lambda p: p.pts_s))

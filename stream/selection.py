@@ -146,7 +146,7 @@ class TopKSelector:
         view = self._spread.view(crop, quality) if self._spread is not None else None
         window = self._see(crop.track, crop.pts_s)
         window.scored += 1
-        window.timeline.add(crop, quality.score, refused.reason if refused else None)
+        window.timeline.add(crop, quality, refused.reason if refused else None)
         if refused is not None:
             window.refused[refused.reason] += 1
             window.failed.update(refused.failed)

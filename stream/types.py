@@ -252,6 +252,7 @@ class ScorePoint:
     pts_s: float
     score: float
     rejected: Rejection | None
+    calibrated: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,7 @@ def card_id(person: Person) -> str:
 
 def stay(track: TrackRecord, shots: Sequence[ShotRecord], look: Look, card: str = "") -> Stay:
     """The track, with its shots, as a stretch of a timeline."""
-    best = max((shot.score for shot in shots), default=None)
+    best = max((look.axis.value(shot.score, shot.calibrated) for shot in shots), default=None)
     kept = f"kept {track.kept} of {track.frames_seen}"
     title = f"Track {track.track}, {clock(track.first_pts_s)}–{clock(track.last_pts_s)}, {kept}"
     share = None if best is None else look.axis.at(best, 1.0)

@@ -28,10 +28,19 @@ Kept = Sequence[tuple[ShotRecord, int | None]]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The values from low to high, low < high."""
+    """The values from low to high, low < high. unit: "%" for calibrated quality, "" for raw scores."""
 
     low: float
     high: float
+    unit: str = ""
+
+    def value(self, raw: float, calibrated: float | None) -> float:
+        """What is drawn of a face."""
+        return 100 * calibrated if self.unit and calibrated is not None else raw
+
+    def words(self, value: float) -> str:
+        """A value to be read."""
+        return f"{value:.0f}\N{NO-BREAK SPACE}%" if self.unit else score(value)
 
     def at(self, value: float, size: float) -> float:
         """value on [0, size]."""
@@ -59,7 +68,7 @@ def quality_over_time(track: TrackRecord, kept: Kept, axis: Axis, limit: int, na
 
     name: what the plot is called aloud. "" where there is no course to show (fewer than two moments).
     """
-    points = _points(track, kept, limit)
+    points = _points(track, kept, limit, axis)
     if len(points) < 2 or points[-1].pts_s <= points[0].pts_s:
         return ""
     times = Axis(points[0].pts_s, points[-1].pts_s)
@@ -80,28 +89,30 @@ def quality_over_time(track: TrackRecord, kept: Kept, axis: Axis, limit: int, na
     data = json.dumps(rows, separators=(",", ":"))
     best = max(points, key=lambda p: p.score)
     return (
-        f'<div class="chart"><span class="y">{score(axis.high)}</span>'
+        f'<div class="chart"><span class="y">{axis.words(axis.high)}</span>'
         f'<div class="plot" tabindex="0" role="slider" aria-label="{escape(name)}" aria-valuemin="1" '
         f'aria-valuemax="{len(points)}" aria-valuenow="{points.index(best) + 1}" '
-        f'aria-valuetext="{clock(best.pts_s)}, {score(best.score)}" data-points="{data}" '
+        f'aria-valuetext="{clock(best.pts_s)}, {axis.words(best.score)}" data-unit="{axis.unit}" '
+        f'data-points="{data}" '
         f'data-fates="{escape("|".join(fates))}">'
         f'<svg viewBox="0 0 {WIDE} {_HIGH}" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="grid" d="M0 0H{WIDE}M0 {_HIGH / 2:g}H{WIDE}M0 {_HIGH}H{WIDE}"/>'
         f'<path class="line" d="{_line(points, place)}"/><path class="dots" d="{dots}"/>{marks}'
-        f'<path class="cursor" d=""/></svg></div><span class="y low">{score(axis.low)}</span>'
+        f'<path class="cursor" d=""/></svg></div><span class="y low">{axis.words(axis.low)}</span>'
         f'<span class="x">{clock(times.low)}</span><output class="readout"></output>'
         f'<span class="x end">{clock(times.high)}</span></div>'
     )
 
 
-def _points(track: TrackRecord, kept: Kept, limit: int) -> list[_Point]:
+def _points(track: TrackRecord, kept: Kept, limit: int, axis: Axis) -> list[_Point]:
     """Kept shots, and the timeline without them, thinned to the best of each stretch of candidates."""
-    points = [_Point(s.pts_s, s.score, place or _ELSEWHERE) for s, place in kept]
+    points = [_Point(s.pts_s, axis.value(s.score, s.calibrated), place or _ELSEWHERE) for s, place in kept]
     taken = {p.pts_s for p in points}
     line = track.timeline
+    known = line.calibrated if len(line.calibrated) == len(line.pts_s) else [None] * len(line.pts_s)
     rest = [
-        _Point(t, s, reason(why or "kept"))
-        for t, s, why in zip(line.pts_s, line.score, line.rejected, strict=True)
+        _Point(t, axis.value(s, calibrated), reason(why or "kept"))
+        for t, s, why, calibrated in zip(line.pts_s, line.score, line.rejected, known, strict=True)
         if s is not None and t not in taken
     ]
     step = math.ceil(len(rest) / max(1, limit))

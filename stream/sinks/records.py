@@ -69,9 +69,10 @@ class ShotRecord(Record):
 
 
 class Timeline(BaseModel):
-    """Scored candidates in time order, one entry each in three lists.
+    """Scored candidates in time order, one entry each in three lists, or four.
 
     score: None where the model gave none that is finite. rejected: None where the candidate was kept.
+    calibrated: empty where the model has no calibration.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -79,6 +80,7 @@ class Timeline(BaseModel):
     pts_s: tuple[float, ...]
     score: tuple[float | None, ...]
     rejected: tuple[str | None, ...]
+    calibrated: tuple[float | None, ...] = ()
 
 
 class TrackRecord(Record):
@@ -176,6 +178,7 @@ def shot_record(
 def track_record(summary: TrackSummary) -> TrackRecord:
     """What is written of a track; reasons come in the order of Rejection, those of no face are left out."""
     points = summary.timeline
+    calibrated = tuple(None if p.calibrated is None else decimals(p.calibrated, 3) for p in points)
     return TrackRecord.model_validate(
         {
             "schema": "facesieve.track/1",
@@ -195,6 +198,7 @@ def track_record(summary: TrackSummary) -> TrackRecord:
                 "pts_s": tuple(decimals(p.pts_s, 6) for p in points),
                 "score": tuple(significant(p.score) if math.isfinite(p.score) else None for p in points),
                 "rejected": tuple(None if p.rejected is None else str(p.rejected) for p in points),
+                **({"calibrated": calibrated} if any(c is not None for c in calibrated) else {}),
             },
         }
     )

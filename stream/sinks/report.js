@@ -293,7 +293,8 @@ function show(plot, index) {
   const x = ((time - first) / (points[points.length - 1][0] - first)) * 1000;
   plot.querySelector(".cursor").setAttribute("d", "M" + x + " 0V400");
   const kept = typeof fate === "number";
-  const text = clock(time) + " · " + score(value) + " · " + (kept ? "kept as number " + fate : fate);
+  const shown = plot.dataset.unit ? Math.round(value) + "\u00a0%" : score(value);
+  const text = clock(time) + " · " + shown + " · " + (kept ? "kept as number " + fate : fate);
   plot.parentElement.querySelector(".readout").value = text;
   plot.setAttribute("aria-valuenow", state.at + 1);
   plot.setAttribute("aria-valuetext", text);

@@ -30,6 +30,7 @@ _MARK = b"facesieve"
 _BREAKS = re.compile(r"(?<=[_/\-])(?=\w)|(?=\.\w)")  # where a file name may be broken
 _LIMITS = {"max_yaw_deg": "yaw", "max_pitch_deg": "pitch", "max_roll_deg": "roll"}
 _NOTE = "Quality is the model’s own: it compares faces within this report, not across models. "
+_PERCENT = "In per cent it is how likely the face is to be recognised, as the model was calibrated. "
 
 
 def render_report(out: Path, profile: Profile | None = None) -> Path:
@@ -85,7 +86,9 @@ def _page(gallery: Gallery, profile: Profile | None) -> Iterator[str]:
         "opened": "" if people else " open",
         "tracks": count(unkept, "track"),
         "where": '<th scope="col">Source</th>' if look.several else "",
-        "note": f"<footer><p>{_NOTE}{_pictures_note(look)}</p></footer>" if people else "",
+        "note": f"<footer><p>{_NOTE}{_PERCENT if look.calibrated else ''}{_pictures_note(look)}</p></footer>"
+        if people
+        else "",
     }
     yield Template(head).substitute(shown)
     whole = people if people <= WHOLE else FIRST
@@ -118,7 +121,9 @@ def _asset(name: str) -> str:
 def _look(gallery: Gallery, profile: Profile | None) -> Look:
     sources = gallery.sources
     shots = sum(source.results.shots.number for source in sources)
-    axis = Axis.around([value for source in sources for value in source.results.scores.met])
+    percent = all(source.results.courses for source in sources)
+    met = [value for source in sources for value in source.results.scores.met]
+    axis = Axis(0.0, 100.0, "%") if percent else Axis.around(met)
     points = min(240, max(24, _PLOT_POINTS // max(1, len(gallery.known))))
     calibrated = all(source.results.calibrated for source in sources)
     pictures = Pictures(gallery.folder, inside=shots <= INSIDE)

@@ -115,7 +115,8 @@ class Extremes:
 class Results:
     """tracks: by first time, without their timelines; the windows of a long one are one track here. shots: a
     track without shots has no entry. models: that scored the shots. scores: of those models, all candidates.
-    calibrated: whether every shot has a calibrated score. measured: whether one has quality components.
+    calibrated: whether every shot has a calibrated score. courses: whether the timelines of kept tracks have
+    them, too. measured: whether one shot has quality components.
 
     run: None where run.json is missing, because the run did not end by itself.
     """
@@ -127,6 +128,7 @@ class Results:
     models: tuple[str, ...]
     scores: Extremes
     calibrated: bool
+    courses: bool
     measured: bool
     lines: Path
     places: Mapping[int, tuple[int, ...]]
@@ -144,10 +146,12 @@ def read_results(folder: Path) -> Results:
     tracks: dict[int, TrackRecord] = {}
     places: dict[int, tuple[int, ...]] = {}
     scores, models, calibrated, measured = Extremes(), set(), True, False
+    courses = True
     lines = present(folder, "tracks.jsonl")
     for at, read in read_placed(TrackRecord, lines):
         if read.kept:
             scores.meet(read.timeline.score)
+            courses &= len(read.timeline.calibrated) == len(read.timeline.pts_s)
         bare = read.model_copy(update={"timeline": _NO_TIMELINE})
         tracks[read.track] = joined([tracks[read.track], bare]) if read.track in tracks else bare
         places[read.track] = (*places.get(read.track, ()), at)
@@ -169,6 +173,7 @@ def read_results(folder: Path) -> Results:
         tuple(sorted(models)),
         scores,
         calibrated,
+        calibrated and courses,
         measured,
         lines,
         places,
@@ -195,6 +200,7 @@ def joined(windows: Sequence[TrackRecord]) -> TrackRecord:
                 pts_s=tuple(chain.from_iterable(line.pts_s for line in lines)),
                 score=tuple(chain.from_iterable(line.score for line in lines)),
                 rejected=tuple(chain.from_iterable(line.rejected for line in lines)),
+                calibrated=tuple(chain.from_iterable(line.calibrated for line in lines)),
             ),
         }
     )

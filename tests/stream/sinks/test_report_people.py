@@ -17,6 +17,7 @@ from facesieve.stream.errors import ConfigError, OutputUnwritable, SourceMissing
 from facesieve.stream.sinks import FolderSink, render_report, report
 from facesieve.stream.sinks.gallery import read_gallery
 from facesieve.stream.sinks.words import shortfall, sieve
+from facesieve.stream.types import TrackResult
 
 HOSTILE = "</script><script>alert(1)</script><!--\"'&$cards.mp4"
 
@@ -245,6 +246,36 @@ def test_a_shot_kept_for_want_of_a_fit_one_says_what_it_lacks(tmp_path: Path, ma
     html = render_report(tmp_path).read_text()
     assert card(html, "track-1").count(">not fit: eyes closed, yaw &gt; 45°<") == 2
     assert "not fit" not in card(html, "track-2")
+
+
+def test_a_course_is_drawn_in_the_unit_of_the_shots(tmp_path: Path, make_result) -> None:
+    """Raw scores of a network say nothing to people who read 64 % below the picture beside them."""
+
+    def measured(result: TrackResult) -> TrackResult:
+        shots = tuple(
+            dataclasses.replace(
+                shot, quality=dataclasses.replace(shot.quality, calibrated=shot.quality.score**2)
+            )
+            for shot in result.shots
+        )
+        course = tuple(dataclasses.replace(p, calibrated=p.score**2) for p in result.summary.timeline)
+        return TrackResult(dataclasses.replace(result.summary, timeline=course), shots)
+
+    write(tmp_path / "a", [measured(make_result(1, (0.8, 0.6)))])
+    html = render_report(tmp_path / "a").read_text()
+    track = card(html, "track-1")
+    assert '<span class="y">100\N{NO-BREAK SPACE}%</span>' in track
+    assert '<span class="y low">0\N{NO-BREAK SPACE}%</span>' in track
+    assert 'data-unit="%"' in track
+    assert "[0.4,64.0,1]" in track
+    assert "[0.8,36.0,2]" in track
+    assert "how likely the face is to be recognised" in html
+
+    whole = measured(make_result(1, (0.8, 0.6)))
+    write(tmp_path / "old", [dataclasses.replace(whole, summary=make_result(1, (0.8, 0.6)).summary)])
+    track = card(render_report(tmp_path / "old").read_text(), "track-1")  # shots calibrated, courses not
+    assert 'data-unit=""' in track
+    assert "[0.4,0.8,1]" in track
 
 
 def test_requirements_in_words() -> None:
