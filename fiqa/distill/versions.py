@@ -1,10 +1,10 @@
 """Training chips and their committed labels as a folder that `facesieve train` reads.
 
-    python -m facesieve.fiqa.distill.versions [--chips 20000] [--out checkpoints/ediffiqa-s/faces]
+    python -m facesieve.fiqa.distill.versions [--chips 20000] [--held-out] [--out FOLDER]
 
 Takes the chips of `python -m facesieve.fiqa.student prepare` and fiqa/labels/facesieve-t.npz, which has a row
-for each; writes OUT/faces.csv, OUT/images/ and OUT/labels.csv. Of the people who were never to be trained on
-nothing is taken, nor of those with a single image, whose labels are guesses.
+for each; writes OUT/faces.csv, OUT/images/ and OUT/labels.csv. Of the people who are never to be trained on
+nothing is taken (with --held-out: of them alone), nor of those with a single image, whose labels are guesses.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ FOLDER_CHIPS = 1000
 
 
 def choose(
-    versions: Versions, weight: NDArray[np.floating], held_out: NDArray[np.bool_], chips: int, seed: int
+    versions: Versions, weight: NDArray[np.floating], people: NDArray[np.bool_], chips: int, seed: int
 ) -> NDArray[np.intp]:
-    """(m,) rows, m ≤ chips, rising: drawn so that a person counts by the root of their number of chips."""
-    rows = np.flatnonzero(~held_out & (weight >= FULL_WEIGHT))
+    """(m,) rows, m ≤ chips, rising: drawn so that a person counts by the root of their number of chips.
+
+    people: (n,) whose chips may be taken.
+    """
+    rows = np.flatnonzero(people & (weight >= FULL_WEIGHT))
     _, who, count = np.unique(versions.identity[rows], return_inverse=True, return_counts=True)
     odds = 1 / np.sqrt(count[who])
     generator = np.random.default_rng(seed)
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, default=Path("fiqa/labels/facesieve-t.npz"))
     parser.add_argument("--out", type=Path, default=Path("checkpoints/ediffiqa-s/faces"))
     parser.add_argument("--chips", type=int, default=20_000)
+    parser.add_argument("--held-out", action="store_true", help="people who are not to be trained on")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if not (arguments.data / "versions.npz").is_file():
@@ -81,7 +85,8 @@ def main() -> None:
         raise SourceMissing(
             f"expected a label for each of {len(versions.chips)} chips, got {len(label)}: {arguments.labels}"
         )
-    rows = choose(versions, weight, held_out, arguments.chips, arguments.seed)
+    people = held_out if arguments.held_out else ~held_out
+    rows = choose(versions, weight, people, arguments.chips, arguments.seed)
     write_faces(versions, label.astype(np.float32), rows, arguments.out)
     print(f"{len(rows)} chips of {len(np.unique(versions.identity[rows]))} people: {arguments.out}")  # noqa: T201
 

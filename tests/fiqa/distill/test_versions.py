@@ -24,14 +24,14 @@ def versions():
 
 def test_nobody_held_out_and_nobody_guessed(versions):
     held, weight = versions.identity == 1, np.where(versions.identity == 2, 0.25, 1.0)
-    rows = choose(versions, weight, held, 100, seed=0)
+    rows = choose(versions, weight, ~held, 100, seed=0)
     assert rows.tolist() == np.flatnonzero(versions.identity == 0).tolist()
 
 
 def test_people_count_by_the_root_of_their_chips(versions):
     """32 chips against 4: drawn one at a time, the first is of the small person once in 1 + √8 times."""
     keep = versions.identity != 2
-    drawn = [int(choose(versions, np.where(keep, 1.0, 0.0), ~keep, 1, seed)[0]) for seed in range(600)]
+    drawn = [int(choose(versions, np.where(keep, 1.0, 0.0), keep, 1, seed)[0]) for seed in range(600)]
     share = np.mean(versions.identity[drawn] == 1)
     assert share == pytest.approx(1 / (1 + np.sqrt(8)), abs=0.06)
 
