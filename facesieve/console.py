@@ -41,11 +41,11 @@ class Screen:
         self._as_json = as_json
         self._out = Console(highlight=False)
         self._err = Console(stderr=True, highlight=False)
-        self._watched: tuple[str, FrameSource, Progress] | None = None
+        self._watched: tuple[FrameSource, Progress, _Meter] | None = None
 
-    def watch(self, spec: str, source: FrameSource, progress: Progress) -> None:
+    def watch(self, _spec: str, source: FrameSource, progress: Progress) -> None:
         """From now on, progress is this source's."""
-        self._watched = (spec, source, progress)
+        self._watched = (source, progress, _Meter())
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -148,23 +148,20 @@ class Screen:
         )
         with Bar(*columns, console=self._err, transient=True, refresh_per_second=5) as bar:
             task, current = bar.add_task("", total=None, name="starting", facts=""), None
-            meter = _Meter()
             while not done.wait(BAR_EVERY_S):
                 if (watched := self._watched) is None:
                     continue
-                _, source, progress = watched
+                source, progress, meter = watched
                 if current is not progress:
-                    current, meter = progress, _Meter()
+                    current = progress
                     bar.reset(task, total=source.duration_s, name=printable(source.name)[:40])
                 bar.update(task, completed=max(0.0, progress.pts_s), facts=meter.facts(progress))
 
     def _follow_lines(self, done: threading.Event) -> None:
-        meter, current = _Meter(), None
         while not done.wait(PLAIN_EVERY_S):
             if (watched := self._watched) is not None:
-                if current is not watched[2]:
-                    current, meter = watched[2], _Meter()
-                line = f"{printable(watched[1].name)}: {meter.facts(watched[2])}"
+                source, progress, meter = watched
+                line = f"{printable(source.name)}: {meter.facts(progress)}"
                 self._err.print(Text(line), soft_wrap=True)
 
 
