@@ -11,6 +11,7 @@ import hashlib
 import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as field_of
 from math import prod
 from pathlib import Path
 
@@ -130,11 +131,13 @@ class _View:
 
     def __enter__(self) -> memoryview:
         if isinstance(self._model, Path):
-            with self._model.open("rb") as file:
-                try:
+            try:
+                with self._model.open("rb") as file:
                     self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                except ValueError as empty:
-                    raise ModelInvalid(f"{self._label}: not a network: the file is empty") from empty
+            except ValueError as empty:
+                raise ModelInvalid(f"{self._label}: not a network: the file is empty") from empty
+            except OSError as error:
+                raise ModelInvalid(f"{self._label}: cannot be read ({error.strerror})") from error
             self._bytes = memoryview(self._map)
         else:
             self._bytes = memoryview(self._model)
@@ -161,7 +164,8 @@ def _tensors(message: Buffer, kind: str, depth: int) -> Iterator[Buffer]:
 
 @dataclass(slots=True)
 class _Claim:
-    """What a TensorProto says of itself. raw_bytes: held in its raw_data, None if it has none."""
+    """What a TensorProto says of itself. raw_bytes: held in its raw_data, None if it has none. part: offset
+    and length in another file, as written."""
 
     name: str = "?"
     kind: int = 0
@@ -169,6 +173,7 @@ class _Claim:
     raw_bytes: int | None = None
     external: bool = False
     location: str | None = None
+    part: dict[str, str] = field_of(default_factory=dict)
 
 
 def _claim(tensor: Buffer) -> _Claim:
@@ -188,6 +193,7 @@ def _claim(tensor: Buffer) -> _Claim:
             case 13, bytes() | memoryview():
                 entry = {n: text(v) for n, _, v in fields(value) if not isinstance(v, int)}
                 claim.location = entry.get(2) if entry.get(1) == "location" else claim.location
+                claim.part[entry.get(1, "")] = entry.get(2, "")
             case 14, int(where):
                 claim.external = where == _EXTERNAL
     return claim
@@ -195,15 +201,15 @@ def _claim(tensor: Buffer) -> _Claim:
 
 def _check_tensor(tensor: Buffer, folder: Path | None, label: str) -> None:
     claim = _claim(tensor)
+    expected = (prod(claim.dims) * _BITS.get(claim.kind, 8) + 7) // 8
     if claim.external or claim.location is not None:
-        _check_location(claim.location, folder, f"{label}: tensor {claim.name!r}")
-    elif claim.raw_bytes is not None and claim.kind in _BITS:
-        expected = (prod(claim.dims) * _BITS[claim.kind] + 7) // 8
-        if claim.raw_bytes != expected:
-            raise ModelInvalid(
-                f"{label}: tensor {claim.name!r} {claim.dims} needs {expected} bytes, "
-                f"the file holds {claim.raw_bytes}"
-            )
+        what = f"{label}: tensor {claim.name!r}"
+        _check_part(claim, expected, _located(claim.location, folder, what), what)
+    elif claim.raw_bytes is not None and claim.kind in _BITS and claim.raw_bytes != expected:
+        raise ModelInvalid(
+            f"{label}: tensor {claim.name!r} {claim.dims} needs {expected} bytes, "
+            f"the file holds {claim.raw_bytes}"
+        )
 
 
 def text(value: Buffer) -> str:
@@ -211,7 +217,23 @@ def text(value: Buffer) -> str:
     return bytes(value).decode("utf-8", "replace")
 
 
-def _check_location(location: str | None, folder: Path | None, what: str) -> None:
+def _check_part(claim: _Claim, needed: int, file: Path, what: str) -> None:
+    """ModelInvalid unless the file holds the bytes that the tensor claims there."""
+    held = file.stat().st_size
+    offset, length = claim.part.get("offset") or "0", claim.part.get("length") or str(needed)
+    if not (offset.isdecimal() and length.isdecimal()):
+        raise ModelInvalid(
+            f"{what} claims {length} bytes from byte {offset} of {claim.location!r}: expected whole numbers"
+        )
+    if int(length) != needed or int(offset) + needed > held:
+        raise ModelInvalid(
+            f"{what} needs {needed} bytes, and claims {length} from byte {offset} of {claim.location!r}, "
+            f"which has {held}"
+        )
+
+
+def _located(location: str | None, folder: Path | None, what: str) -> Path:
+    """The file that a tensor names; ModelInvalid for one outside the folder, or none."""
     if folder is None:
         raise ModelInvalid(f"{what} lies in another file; a model given as bytes must be whole")
     if not location:
@@ -221,6 +243,7 @@ def _check_location(location: str | None, folder: Path | None, what: str) -> Non
         raise ModelInvalid(f"{what} lies at {location!r}, outside the model's folder: refused")
     if not target.is_file():
         raise ModelInvalid(f"{what}: its file {location!r} is missing beside the model")
+    return target
 
 
 def _packed(value: Buffer) -> Iterator[int]:

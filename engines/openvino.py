@@ -148,7 +148,7 @@ class OpenVinoEngine(Closing):
 
     def _refused(self, arrays: list[npt.NDArray[Any]], failure: RuntimeError) -> ModelInvalid:
         shapes = {n: a.shape for n, a in zip(self._inputs, arrays, strict=True)}
-        return ModelInvalid(f"{self.label}: cannot run on {shapes}: {_first_line(failure)}")
+        return ModelInvalid(f"{self.label}: cannot run on {shapes}: {_reason(failure)}")
 
     def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         key = shapes if self._specialise else ()
@@ -201,7 +201,7 @@ class OpenVinoEngine(Closing):
             compiled = _core().compile_model(graph, self._device, self._config)
         except RuntimeError as failure:
             raise ModelInvalid(
-                f"{self.label}: {self._device} cannot compile it: {_first_line(failure)}"
+                f"{self.label}: {self._device} cannot compile it: {_reason(failure)}"
             ) from failure
         kept = ""
         if self._cache_dir is not None:
@@ -272,7 +272,7 @@ def _read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
     try:
         graph = _core().read_model(model)
     except RuntimeError as failure:
-        raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {_first_line(failure)}") from failure
+        raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {_reason(failure)}") from failure
     _check_sizes(graph, label)
     return graph if pixels is None else _with_pixels(graph, label, pixels)
 
@@ -282,7 +282,9 @@ def _check_sizes(graph: Any, label: str) -> None:
     for node in graph.get_ops():
         for output in node.outputs():
             shape = output.get_partial_shape()
-            if shape.is_static and (size := prod(d.get_length() for d in shape)) > _LARGEST_TENSOR:
+            if shape.rank.is_dynamic:
+                continue
+            if (size := prod(d.get_length() for d in shape if d.is_static)) > _LARGEST_TENSOR:
                 name = node.get_friendly_name()
                 raise ModelInvalid(f"{label}: {name!r} makes a tensor of {size} values; refused")
 
@@ -293,7 +295,7 @@ def _with_pixels(graph: Any, label: str, pixels: PixelInput) -> Any:
         graph.reshape({name: ov.PartialShape([-1 if d is None else d for d in pixels.network_shape])})
     except RuntimeError as failure:
         raise ModelInvalid(
-            f"{label}: its input cannot have the shape {pixels.network_shape}: {_first_line(failure)}"
+            f"{label}: its input cannot have the shape {pixels.network_shape}: {_reason(failure)}"
         ) from failure
     prepare = PrePostProcessor(graph)
     image = prepare.input(0)
@@ -337,7 +339,9 @@ def _digest(model: Path | bytes) -> str:
     return "".join(hashlib.sha256(part.read_bytes()).hexdigest() for part in parts)
 
 
-def _first_line(failure: Exception) -> str:
+def _reason(failure: Exception) -> str:
+    """What OpenVINO says, without where in its sources it says so, and without headings."""
     lines = [line.strip() for line in str(failure).splitlines()]
     said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    return said[0] if said else str(failure)
+    told = [line for line in said if not line.endswith(":")] or said
+    return "; ".join(told[:2]) or str(failure)

@@ -22,10 +22,12 @@ def model_with(tensor: TensorProto) -> bytes:
     return helper.make_model(helper.make_graph([node], "g", [], [y], [tensor])).SerializeToString()
 
 
-def external(location: str) -> bytes:
+def external(location: str, **part: str) -> bytes:
     tensor = TensorProto(name="w", dims=[4], data_type=TensorProto.FLOAT)
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
+    for key, value in part.items():
+        tensor.external_data.add(key=key, value=value)
     return model_with(tensor)
 
 
@@ -50,6 +52,44 @@ def test_external_data_beside_the_model_are_allowed_for_files_only(tmp_path: Pat
     onnx_wire.check(path, "m")
     with pytest.raises(ModelInvalid, match="must be whole"):
         onnx_wire.check(path.read_bytes(), "m")
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({}, ""),
+        ({"offset": "4"}, ""),
+        ({"offset": "4", "length": "16", "checksum": "abc"}, ""),
+        ({"offset": "5"}, "needs 16 bytes, and claims 16 from byte 5 of 'w.bin', which has 20"),
+        ({"offset": str(10**15)}, "claims 16 from byte 1000000000000000"),
+        ({"length": "4"}, "needs 16 bytes, and claims 4 from byte 0"),
+        ({"offset": "-5"}, r"claims 16 bytes from byte -5 of 'w.bin': expected whole numbers"),
+        ({"length": "all"}, r"claims all bytes from byte 0 of 'w.bin': expected whole numbers"),
+    ],
+)
+def test_external_data_that_its_file_does_not_hold_are_refused(
+    tmp_path: Path, part: dict[str, str], said: str
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(external("w.bin", **part))
+    (tmp_path / "w.bin").write_bytes(bytes(20))
+    if not said:
+        onnx_wire.check(path, "m")
+        return
+    with pytest.raises(ModelInvalid, match=f"m: tensor 'w' .*{said}"):
+        onnx_wire.check(path, "m")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"")
+
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # who runs as root is refused nothing
+    with pytest.raises(ModelInvalid, match=r"m\.onnx: cannot be read \(Permission denied\)"):
+        onnx_wire.check(path, str(path))
 
 
 def test_external_data_hidden_in_a_subgraph_are_found(tmp_path: Path) -> None:

@@ -76,6 +76,32 @@ def test_absent_device_and_file_and_text(affine: bytes, tmp_path: Path) -> None:
             OpenVinoEngine(tmp_path / name)
 
 
+def test_a_huge_tensor_is_refused_whatever_the_batch() -> None:
+    """Rows are free; one of them is too large already."""
+    repeats = numpy_helper.from_array(np.array([1, 1 << 20, 1 << 20], np.int64), "repeats")
+    node = helper.make_node("Tile", ["x", "repeats"], ["y"])
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["n", 1, 1]), ("y", None))
+    )
+    graph = helper.make_graph([node], "huge", [x], [y], [repeats])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(ModelInvalid, match=r"makes a tensor of 1099511627776 values; refused"):
+        OpenVinoEngine(model.SerializeToString())
+
+
+def test_what_openvino_says_is_told_without_its_headings() -> None:
+    node = helper.make_node("Mish", ["x"], ["y"], domain="my.own")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "xy")
+    model = helper.make_model(
+        helper.make_graph([node], "g", [x], [y]),
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my.own", 1)],
+        ir_version=8,
+    )
+    with pytest.raises(ModelInvalid, match=r"No conversion rule found for operations: my\.own\.Mish$"):
+        OpenVinoEngine(model.SerializeToString())
+
+
 @pytest.mark.parametrize("op", ["ConstantOfShape", "Expand"])
 def test_a_small_file_that_makes_a_huge_tensor_is_refused(op: str) -> None:
     size = numpy_helper.from_array(np.array([1 << 40], np.int64), "size")
