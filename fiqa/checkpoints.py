@@ -9,6 +9,7 @@ import re
 import struct
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ SHELLS = frozenset({"module", "_orig_mod"})
 
 AVERAGES = "n_averaged"
 DEEPEST = 4
+LARGEST_SWELL = 4
 SHOWN = 5
 DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 """What reading a truncated or foreign file raises in torch and zipfile."""
@@ -43,12 +45,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Only tensors, numbers, strings and plain containers are read (torch's weights-only unpickler).
     Raises WeightsUnavailable where there is no file, WeightsCorrupt for a damaged one, ModelInvalid
-    for a file that would run code or does not hold a mapping.
+    for a file that would run code, swells beyond what weights can, or does not hold a mapping.
     """
     if not path.is_file():
         raise WeightsUnavailable(f"expected a checkpoint file, found none: {path}")
     if path.stat().st_size == 0:
         raise WeightsCorrupt(f"expected a checkpoint, got an empty file: {path}")
+    _refuse_bombs(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; the error below says what matters
@@ -68,6 +71,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ModelInvalid(f"expected a mapping of names to tensors, got {type(content).__name__}: {path}")
     return dict(content)
+
+
+def _refuse_bombs(path: Path) -> None:
+    """torch stores weights as they are, and weights hardly shrink: what swells is no checkpoint."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # torch's older format, or damaged: reading it will tell
+    most = LARGEST_SWELL * path.stat().st_size + (1 << 26)
+    if unpacked > most:
+        raise ModelInvalid(f"expected weights that unpack to at most {most} bytes, got {unpacked}: {path}")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -121,6 +122,19 @@ def test_damaged_files(tmp_path, content, error):
     path.write_bytes(content)
     with pytest.raises(error, match=r"bad\.pth"):
         read_checkpoint(path)
+
+
+def test_a_small_file_that_swells_is_refused_unread(tmp_path):
+    """80 MB of zeros in 80 kB: torch itself would unpack them."""
+    whole, bomb = tmp_path / "whole.pth", tmp_path / "bomb.pth"
+    torch.save({"w": torch.zeros(20_000_000)}, whole)
+    with zipfile.ZipFile(whole) as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert read_checkpoint(whole)["w"].shape == (20_000_000,)
+    assert torch.load(bomb, weights_only=True)["w"].shape == (20_000_000,)
+    with pytest.raises(ModelInvalid, match=r"unpack to at most \d+ bytes, got 8\d+: .*bomb\.pth"):
+        read_checkpoint(bomb)
 
 
 def test_truncated_file(tmp_path):
