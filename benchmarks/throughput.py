@@ -115,6 +115,7 @@ def bench_clip(clip: str, args: argparse.Namespace) -> dict[str, Any]:
             "fps": spread([r[config]["fps"] for r in rounds]),
             "of_decode": spread([r[config]["fps"] / r["decode"]["fps"] for r in rounds]),
             "times_naive": spread([r[config]["fps"] / peers["naive loop"]["fps"] for r in rounds]),
+            "core_ms_per_look": spread([r[config]["core_ms_per_look"] for r in rounds]),
             "start_s": spread([r[config]["start_s"] for r in rounds]),
             "stages_ms_per_frame": {
                 stage: statistics.median(r[config]["stages_ms_per_frame"][stage] for r in rounds)
@@ -136,8 +137,8 @@ def bench_clip(clip: str, args: argparse.Namespace) -> dict[str, Any]:
 def table(report: dict[str, Any]) -> str:
     lines = [f"Machine: {report['machine']}. Median of {report['rounds']} rounds (least–most).", ""]
     lines += [
-        "| clip | what runs | fps | share of bare decoding | × naive loop | peak MiB |",
-        "|---|---|---|---|---|---|",
+        "| clip | what runs | fps | share of bare decoding | × naive loop | peak MiB | core-ms | start s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, clip in report["clips"].items():
         for row, value in clip["rows"].items():
@@ -148,14 +149,17 @@ def table(report: dict[str, Any]) -> str:
                 cells.append(f"**{share['median']:.2f}** ({share['min']:.2f}–{share['max']:.2f})")
                 cells.append(f"{value['times_naive']['median']:.0f}")
                 longer = f" (10× longer: {value['peak_mib_10x']:.0f})" if "peak_mib_10x" in value else ""
-                cells.append(f"{value['peak_mib']:.0f}{longer}")
+                cells += [f"{value['peak_mib']:.0f}{longer}", f"{value['core_ms_per_look']['median']:.1f}"]
+                cells.append(f"{value['start_s']['median']:.2f}")
             else:
-                cells += ["1" if row == "decode" else "", "", ""]
+                cells += ["1" if row == "decode" else "", "", "", "", ""]
             lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Where the time goes: milliseconds a frame of the film. `decode` (waiting for it) and detect share "
-        "a thread; the others, with `wait` (for the detector), have another.",
+        "Core-ms: of all threads together, for each frame that the detector sees. Start: from the first "
+        "import to the first detection, networks compiled before. Where the time goes: milliseconds a frame of "
+        "the film. `decode` (waiting for it) and detect share a thread, `assess` (the components of kept shots) "
+        "and writing another; the rest, with `wait` (for the detector), have a third.",
         "",
     ]
     for name, clip in report["clips"].items():

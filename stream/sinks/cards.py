@@ -8,7 +8,7 @@ from html import escape
 
 from ..components.profile import Profile
 from .bars import bars, quality_bars
-from .gallery import Gallery, Person, Seen
+from .gallery import Gallery, Person, Seen, Shown
 from .pictures import Pictures
 from .plot import Axis, Stay, lane, quality_over_time
 from .records import ShotRecord, TrackRecord
@@ -57,6 +57,8 @@ class Card:
         self._tracks = look.gallery.tracks(person)
         self._kept = look.gallery.kept(person)
         self._shots = look.gallery.chosen(person, self._kept)
+        for place, shown in enumerate(self._shots, 1):
+            look.pictures.begin(*self._picture(place, shown))
 
     def attributes(self) -> str:
         """The id, and what the page's script sorts and filters by."""
@@ -114,14 +116,20 @@ class Card:
         how = f" <span>{span(self._seconds())}</span>{windows} <span>{escape(ending(first.end))}</span>"
         return f"{times}{how}{named}"
 
+    def _picture(self, place: int, shown: Shown) -> tuple[str, int]:
+        """The file that shows the shot at that place, and its longer side on the page, px."""
+        portrait, chip = shown.files
+        source = self._look.gallery.sources[shown.source]
+        name = source.path(chip if shown.shot.portrait is None else portrait)
+        return name, _BEST_PX if place == 1 else _OTHER_PX
+
     def _figure(self, place: int) -> str:
         """The shot at that place, from 1, of the person's shots."""
         shown = self._shots[place - 1]
         shot, source = shown.shot, self._look.gallery.sources[shown.source]
-        portrait, chip = shown.files
-        name = source.path(chip if shot.portrait is None else portrait)
+        name, longest_px = self._picture(place, shown)
         size = _CHIP if shot.portrait is None else shot.portrait_size or _CHIP
-        picture = self._look.pictures.picture(name, size, _BEST_PX if place == 1 else _OTHER_PX)
+        picture = self._look.pictures.picture(name, size, longest_px)
         when = f"picture {shot.frame_index + 1}" if source.stills else clock(shot.pts_s)
         wall = "" if shot.wall_s is None else f"<span>{utc(shot.wall_s)}</span>"
         where = f'<span class="where">{escape(source.name)}</span>' if self._look.several else ""

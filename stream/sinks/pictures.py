@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,21 +27,30 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """folder: of the page. inside: whether pictures lie inside the page."""
+    """folder: of the page. inside: whether pictures lie inside the page. helpers: reduce them beside."""
 
     folder: Path
     inside: bool
+    helpers: Executor | None = None
+    _begun: dict[tuple[str, int], Future[Picture | None]] = field(default_factory=dict)
 
     @property
     def policy(self) -> str:
         """The sources of pictures that the page's Content-Security-Policy has to allow."""
         return "data:" if self.inside else "'self' file:"  # for file: URLs 'self' is not a browser's duty
 
+    def begin(self, name: str, longest_px: int) -> None:
+        """What picture() will be asked for soon."""
+        if self.inside and self.helpers is not None:
+            self._begun[name, longest_px] = self.helpers.submit(thumbnail, self.folder, name, longest_px)
+
     def picture(self, name: str, size: tuple[int, int], longest_px: int) -> Picture | None:
         """The file name below the folder, of that size in px; inside the page reduced to longest_px.
 
         None if it is not there any more, is no image, or is a link that leads out of the folder.
         """
+        if begun := self._begun.pop((name, longest_px), None):
+            return begun.result()
         if self.inside:
             return thumbnail(self.folder, name, longest_px)
         path = self.folder / name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from html import escape
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -25,6 +27,7 @@ from .words import count, limits_of
 WHOLE, FIRST = 200, 60
 """A page of up to WHOLE people holds them all as HTML; a longer one the first ones, the rest as text that its
 script makes HTML of when it is scrolled to."""
+_HELPERS = 2  # threads that reduce pictures beside the one that writes
 _PLOT_POINTS = 60_000
 _MARK = b"facesieve"
 _BREAKS = re.compile(r"(?<=[_/\-])(?=\w)|(?=\.\w)")  # where a file name may be broken
@@ -48,10 +51,10 @@ def render_report(out: Path, profile: Profile | None = None) -> Path:
             "components.enabled"
         )
     path = out / "report.html"
-    with naming(path):
+    with naming(path), ThreadPoolExecutor(_HELPERS, "facesieve-report") as helpers:
         _check_ours(path)
         with replacing(path) as fd:
-            for piece in _page(gallery, profile):
+            for piece in _page(gallery, profile, helpers):
                 write_all(fd, piece.encode())
     return path
 
@@ -64,10 +67,10 @@ def _check_ours(path: Path) -> None:
             raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
 
 
-def _page(gallery: Gallery, profile: Profile | None) -> Iterator[str]:
+def _page(gallery: Gallery, profile: Profile | None, helpers: Executor) -> Iterator[str]:
     style, script = _asset("report.css"), _asset("report.js")
     head, middle, foot = re.split(r"\$(?:cards|rows)\n", _asset("report.html"))
-    look = _look(gallery, profile)
+    look = _look(gallery, profile, helpers)
     name = _name(gallery)
     people, unkept = len(gallery.people), len(gallery.unkept)
     shown = {
@@ -92,8 +95,7 @@ def _page(gallery: Gallery, profile: Profile | None) -> Iterator[str]:
     }
     yield Template(head).substitute(shown)
     whole = people if people <= WHOLE else FIRST
-    for i, person in enumerate(gallery.people):
-        card = Card(person, look)
+    for i, card in enumerate(_ahead(Card(person, look) for person in gallery.people)):
         if i < whole:
             detail = f'<div class="detail">{card.detail()}</div>'
             yield f'<article class="card" {card.attributes()}>{card.tile()}{detail}</article>\n'
@@ -104,6 +106,16 @@ def _page(gallery: Gallery, profile: Profile | None) -> Iterator[str]:
         attributes, cells = unkept_row(seen, look)
         yield f"<tr {attributes}>{cells}</tr>\n" if i < WHOLE else _text(attributes, cells)
     yield Template(foot).substitute(shown)
+
+
+def _ahead(cards: Iterator[Card]) -> Iterator[Card]:
+    """The same; each is given when the next are made, so that their pictures are being reduced meanwhile."""
+    made: deque[Card] = deque()
+    for card in cards:
+        made.append(card)
+        if len(made) > _HELPERS:
+            yield made.popleft()
+    yield from made
 
 
 def _text(attributes: str, html: str) -> str:
@@ -118,7 +130,7 @@ def _asset(name: str) -> str:
     return package_files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _look(gallery: Gallery, profile: Profile | None) -> Look:
+def _look(gallery: Gallery, profile: Profile | None, helpers: Executor) -> Look:
     sources = gallery.sources
     shots = sum(source.results.shots.number for source in sources)
     percent = all(source.results.courses for source in sources)
@@ -126,7 +138,7 @@ def _look(gallery: Gallery, profile: Profile | None) -> Look:
     axis = Axis(0.0, 100.0, "%") if percent else Axis.around(met)
     points = min(240, max(24, _PLOT_POINTS // max(1, len(gallery.known))))
     calibrated = all(source.results.calibrated for source in sources)
-    pictures = Pictures(gallery.folder, inside=shots <= INSIDE)
+    pictures = Pictures(gallery.folder, inside=shots <= INSIDE, helpers=helpers)
     return Look(gallery, pictures, axis, points, calibrated, _limits(sources[0].results.run), profile)
 
 
