@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from ..errors import FrameTooLarge, NotVideo, NoVideoStream, SourceEmpty, SourceMissing, SourceUnreadable
 from .extent import Extent, extent
+from .media import open_media
 
 _READ_BYTES = 1 << 16
 _PEEK_BYTES = 4096
@@ -140,13 +141,12 @@ def open_container(source: Reader, max_pixels: int, shown: str) -> InputContaine
     """FFmpeg's demuxer over the reader. Raises NotVideo, SourceEmpty, SourceUnreadable."""
     head = source.peek()
     try:
-        return av.open(
+        return open_media(
             source,
             mode="r",
             options={"max_pixels": str(max_pixels)},
             # Custom I/O needs no protocol: whatever a demuxer would open besides is refused by this.
             container_options={"protocol_whitelist": "none", "format_whitelist": _accepted_formats()},
-            metadata_errors="replace",
             buffer_size=_READ_BYTES,
         )
     except (FFmpegError, ValueError, OSError) as error:

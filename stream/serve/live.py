@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import av
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import EOFError, ExitError, FFmpegError, InvalidDataError
@@ -19,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..decode.container import choose_video
+from ..decode.media import open_media
 from ..decode.timeline import Timeline
 from ..errors import SourceError
 from ..ports import Closing
@@ -187,14 +187,13 @@ class LiveStream(Closing):
             raise ConnectionFailed(f"{address.shown}: no such file")
         target = f"file:{address.url}" if address.transport == "file" else address.url
         try:
-            return av.open(
+            return open_media(
                 target,
                 mode="r",
                 format="video4linux2" if address.transport == "v4l2" else None,
                 options={"max_pixels": str(options.max_pixels)},
                 container_options=self._container_options(),
                 timeout=(options.connect_s, options.read_s),
-                metadata_errors="replace",
             )
         except (FFmpegError, OSError, ValueError) as error:
             if time.monotonic() - began >= options.connect_s:  # some demuxers report an interrupt as bad data

@@ -210,6 +210,18 @@ def test_the_video_is_chosen_not_the_cover(tmp_path: Path) -> None:
         VideoSource(write("cover.mp4", (True,)))
 
 
+def test_titles_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "titled.mkv"
+    with av.open(str(path), "w") as sink:
+        sink.metadata["title"] = "TITLE"
+        stream = sink.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in (av.VideoFrame(64, 48, "yuv420p"), None):
+            sink.mux(stream.encode(frame))
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"\xff\xfe\x00\xc3\x28"))
+    assert len(list(VideoSource(path))) == 1
+
+
 def test_frames_beyond_the_limit_are_refused_before_they_are_decoded(clip: Clip) -> None:
     path = clip("large.mp4", size=(640, 480), frames=2)
     with pytest.raises(FrameTooLarge, match=r"large\.mp4: frames of 640×480 are beyond the limit"):
