@@ -157,9 +157,9 @@ def table(report: dict[str, Any]) -> str:
     lines += [
         "",
         "Core-ms: of all threads together, for each frame that the detector sees. Start: from the first "
-        "import to the first detection, networks compiled before. Where the time goes: milliseconds a frame of "
-        "the film. `decode` (waiting for it) and detect share a thread, `assess` (the components of kept shots) "
-        "and writing another; the rest, with `wait` (for the detector), have a third.",
+        "import to the first detection, networks compiled before. Where the time goes: milliseconds a frame "
+        "of the film. `decode` (waiting for it) and detect share a thread, `assess` (the components of kept "
+        "shots) and writing another; the rest, with `wait` (for the detector), have a third.",
         "",
     ]
     for name, clip in report["clips"].items():
