@@ -15,7 +15,7 @@ from .identify import Linking, actor, appearance, open_store, retention
 from .stream.decode.names import slug
 from .stream.identity.index import ExactIndex, GraphIndex
 from .stream.identity.linker import Linker, Visit
-from .stream.identity.retention import retain
+from .stream.identity.retention import Retention, retain
 from .stream.identity.rows import ShotRow
 from .stream.identity.store import IdentityStore
 from .stream.ports import Clock, Closing
@@ -35,8 +35,8 @@ class LivePeople(Closing):
     """Links tracks of all cameras in one thread of its own, for a store is a matter of one thread.
 
     state: the service's folder; pictures of the people lie below it in `people/`, and go when their person
-    does. Retention is looked after every hour. sealer: of pictures, whose names then end in .enc, and of
-    embeddings.
+    does, whoever deleted it. That and retention are looked after at the start and every hour. sealer: of
+    pictures, whose names then end in .enc, and of embeddings.
     """
 
     def __init__(
@@ -78,11 +78,12 @@ class LivePeople(Closing):
         return read_sealed(path, self._sealer)
 
     def sweep(self, store: IdentityStore) -> int:
-        """Remove pictures that belong to nobody (any more); how many. In the store's thread."""
+        """Remove pictures that belong to nobody (any more); how many. In the store's thread.
+
+        Those of tracks that were stored when the folder lay elsewhere stay: it names run and session."""
         kept = {
             self._state / track.folder / name
             for track in store.tracks()
-            if track.out == str(self._state)
             for shot in store.shots(track.row)
             for name in (shot.chip, shot.portrait)
             if name is not None
@@ -162,17 +163,19 @@ class LivePeople(Closing):
         except Exception:  # noqa: BLE001  the older key still opens them
             _LOG.exception("pictures of people could not be encrypted with the new key")
 
+    def _retain(self, limits: Retention) -> None:
+        erased = retain(self._store, limits, self._clock.now_s(), actor("serve"))
+        if erased.tracks or erased.shots:
+            _LOG.info("retention gave up %d tracks and %d shots", erased.tracks, erased.shots)
+
     def _keep(self) -> None:
         limits = retention(self._config)
-        while not limits.keeps_all:
+        while True:
             try:
-                erased = self._worker.submit(
-                    retain, self._store, limits, self._clock.now_s(), actor("serve")
-                ).result()
+                if not limits.keeps_all:
+                    self._worker.submit(self._retain, limits).result()
                 self._worker.submit(self.sweep, self._store).result()
-                if erased.tracks or erased.shots:
-                    _LOG.info("retention gave up %d tracks and %d shots", erased.tracks, erased.shots)
             except Exception:  # noqa: BLE001  tried again in an hour
-                _LOG.exception("retention failed")
+                _LOG.exception("people could not be kept within their limits")
             if self._closing.wait(_EVERY_S):
                 return

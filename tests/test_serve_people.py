@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from facesieve.config import IdentityConfig
 from facesieve.identify import Linking, open_store
 from facesieve.serve_people import LivePeople
 from facesieve.stream.errors import ConfigError
+from facesieve.stream.identity.edits import delete_by_user
 from facesieve.stream.identity.thresholds import LinkThresholds
 from facesieve.stream.sealing import Encrypting, Sealer, new_key
 from facesieve.stream.serve.events import Moment
@@ -43,6 +45,7 @@ def seen(track: int) -> TrackResult:
 
 
 def people(state: Path, sealer: Sealer | None) -> LivePeople:
+    state.mkdir(exist_ok=True)
     return LivePeople(IdentityConfig(enabled=True), LINKING, state, Noon(), sealer)
 
 
@@ -105,3 +108,29 @@ def test_once_started_with_a_new_key_in_front_the_old_one_may_go(tmp_path: Path)
         picture = shown.picture(who, row, 0, 1)
         assert picture is not None
         assert picture[0][:2] == b"\xff\xd8"
+
+
+def pictures(folder: Path) -> int:
+    return sum(path.is_file() for path in (folder / "people").rglob("*"))
+
+
+def test_pictures_go_with_a_person_that_another_process_deleted(tmp_path: Path) -> None:
+    with closing(people(tmp_path, None)) as live:
+        who = identify(live, 1)
+    with closing(open_store(str(tmp_path / "identities.db"))) as store, store.transaction():
+        delete_by_user(store, who, 1000.0, "another")
+    assert pictures(tmp_path) == 2
+    with closing(people(tmp_path, None)):
+        deadline = time.monotonic() + 10
+        while pictures(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert pictures(tmp_path) == 0
+
+
+def test_a_folder_that_was_moved_keeps_its_pictures(tmp_path: Path) -> None:
+    with closing(people(tmp_path / "before", None)) as live:
+        identify(live, 1)
+    (tmp_path / "before").rename(tmp_path / "after")
+    with closing(people(tmp_path / "after", None)) as live:
+        assert live.in_store(live.sweep) == 0
+    assert pictures(tmp_path / "after") == 2

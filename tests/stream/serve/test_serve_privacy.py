@@ -65,12 +65,13 @@ def test_killed_and_started_again_with_its_key_and_never_without(tmp_path: Path,
             return subprocess.Popen(command, stderr=file, env=environment, cwd=tmp_path)
 
     def events() -> list[dict[str, Any]]:
-        lines = [line for path in out.glob("*.jsonl") for line in path.read_text().splitlines()]
-        return [json.loads(line) for line in lines]
+        sealed = [read_sealed(path, Encrypting([key])) for path in out.glob("*.jsonl.enc")]
+        return [json.loads(line) for data in sealed for line in data.splitlines()]
 
     def traces(folder: Path) -> list[Path]:
         files = [path for path in folder.rglob("*") if path.is_file()]
-        return [p for p in files if any(m in p.read_bytes() for m in (b"\xff\xd8\xff\xe0", b"\x89PNG"))]
+        marks = (b"\xff\xd8\xff\xe0", b"\x89PNG", b"eye_distance_px")
+        return [p for p in files if any(m in p.read_bytes() for m in marks)]
 
     process = start(key)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -70,6 +72,17 @@ def test_wishes_reach_ffmpegs_device() -> None:
     asked = LiveOptions(device_size="640x480", device_fps=15.0, device_format="mjpeg")
     with pytest.raises(ConnectionFailed, match="ioctl"):
         LiveStream(address, asked)
+
+
+def test_every_wish_is_an_option_of_ffmpegs_device() -> None:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        pytest.skip("ffmpeg is missing")
+    told = subprocess.run(
+        [ffmpeg, "-hide_banner", "-h", "demuxer=v4l2"], capture_output=True, text=True, check=True
+    )
+    for name in ("video_size", "framerate", "input_format"):
+        assert f"-{name} " in told.stdout
 
 
 def test_configuration() -> None:
