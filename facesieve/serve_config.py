@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from .config import Config, Table, explain, with_kinds
+from .config import Config, Table, with_kinds
+from .config_errors import explain
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.serve.areas import CheckedPolygon
 
