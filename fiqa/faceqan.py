@@ -35,7 +35,7 @@ def draw_noise(
 def adversarial_similarities(
     embed: Embed,
     image: Tensor | NDArray[np.float32],
-    noise: Tensor | NDArray[np.float32],
+    noise: Tensor | NDArray[np.floating],
     epsilon: float = EPSILON,
     steps: int = STEPS,
     clip: tuple[float, float] = CLIP,
@@ -46,7 +46,8 @@ def adversarial_similarities(
     Row i is taken before step i. A step adds ε·sign(∇(1 − cos)) and clips to `clip`, as does the start
     (eq. 2 and 3: the basic iterative method without a bound on the sum). The reference clips to (−1, 1).
     """
-    image, noise = torch.as_tensor(image), torch.as_tensor(noise)
+    image = torch.as_tensor(image)
+    noise = torch.as_tensor(noise).to(image)  # numpy draws float64, which no float32 network takes
     if image.ndim == noise.ndim - 1:
         image = image[None]
     if image.ndim != 4 or len(image) != 1 or noise.shape[1:] != image.shape[1:]:

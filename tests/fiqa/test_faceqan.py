@@ -53,6 +53,17 @@ def test_image_with_and_without_batch_axis_and_order_of_copies():
     torch.testing.assert_close(faceqan.adversarial_similarities(turning, image, noise.flip(0)), got.flip(1))
 
 
+def test_noise_as_numpy_draws_it() -> None:
+    """float64 noise for a float32 image and network."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.Tanh(), torch.nn.Flatten())
+    image, noise = torch.rand(3, 8, 8), np.random.default_rng(0).uniform(-1e-3, 1e-3, (4, 3, 8, 8))
+    got = faceqan.adversarial_similarities(network, image.numpy(), noise, 1e-3, 3, (0, 1))
+    assert torch.equal(
+        got, faceqan.adversarial_similarities(network, image, torch.tensor(noise).float(), 1e-3, 3)
+    )
+
+
 def test_batch_is_image_by_image():
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(3, 3, 4, 4, generator=generator)
