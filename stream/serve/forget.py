@@ -32,6 +32,12 @@ class Forgotten:
     identities: frozenset[int]
     tracks: frozenset[TrackKey]
 
+    @staticmethod
+    def of(event: IdentityDeleted) -> Forgotten:
+        """Whom the event tells of."""
+        tracks = ((name.boot, name.camera, name.session, name.track) for name in event.tracks)
+        return Forgotten(frozenset([event.identity, *event.merged_from]), frozenset(tracks))
+
     def is_in(self, event: Event) -> bool:
         """Whether an event tells of the person."""
         match event:

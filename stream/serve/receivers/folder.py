@@ -17,7 +17,9 @@ from ...errors import OutputError
 from ...sealing import Plain, Sealer
 from ...sinks.files import FOLDER_MODE, make_folder, write_whole
 from ..delivery import DeliveryFailed
-from ..events import Message
+from ..events import IdentityDeleted, Message
+from ..forget import Forgotten
+from .folder_forget import forget_lines
 
 _LOG = logging.getLogger("facesieve.serve")
 _LOOK_S = 3600.0
@@ -31,9 +33,11 @@ class EventFolder:
     """A line an event in `OUT/YYYY-MM-DD.jsonl`, pictures in `OUT/images/YYYY-MM-DD/`, by UTC of the event.
 
     Pictures are there before their line; a line has their paths in `images`. Names are made from a hash of
-    the event's id, never from what a camera is called. Open to the owner only. sealer: of pictures and of
-    each line, in files whose names then end in .enc. keep_days: lines and pictures of earlier days are
-    removed as new ones come, today counting as one; None keeps all. now_s: Unix time.
+    the event's id, never from what a camera is called. Open to the owner only. Who is deleted goes from lines
+    and pictures of all days, before the line that tells of it.
+
+    sealer: of pictures and of each line, in files whose names then end in .enc. keep_days: lines and pictures
+    of earlier days are removed as new ones come, today counting as one; None keeps all. now_s: Unix time.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class EventFolder:
         day = datetime.fromtimestamp(event.at.wall_s or 0.0, UTC).strftime(_DAY)
         stem = hashlib.sha256(event.id.encode()).hexdigest()[:32]
         try:
+            if isinstance(event, IdentityDeleted):
+                self._forget(Forgotten.of(event))
             paths = {}
             if message.images:
                 folder = self._out / "images" / day
@@ -76,6 +82,11 @@ class EventFolder:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _forget(self, who: Forgotten) -> None:
+        """What receivers are asked to do: lines and pictures of all days."""
+        for path in _named(self._out.resolve(), _LINES):
+            forget_lines(path, who, self._sealer)
 
     def _give_up(self) -> None:
         """Once an hour: remove the days that are over. Only files named as this class names them, and no

@@ -20,8 +20,10 @@ from typing import Any
 
 import pytest
 
+from facesieve.stream.sealing import Encrypting, Plain, Sealer, new_key
 from facesieve.stream.serve.delivery import Delivery, DeliveryFailed, DeliveryRefused
 from facesieve.stream.serve.events import Message, Moment, Origin, ShotFacts, TrackEnded, parse_event
+from facesieve.stream.serve.forget import deletions
 from facesieve.stream.serve.narrator import camera_state
 from facesieve.stream.serve.reader import CameraStatus, State
 from facesieve.stream.serve.receivers.folder import EventFolder
@@ -51,6 +53,11 @@ def ended(track: int, identity: int | None = None) -> Message:
 def state(number: int, name: State = State.LIVE) -> Message:
     status = CameraStatus("gate 1", name, 1_700_000_000.0)
     return camera_state(status, "b1", number, degraded=False, monotonic_s=1.0)
+
+
+def deleted(identity: int, track: int) -> Message:
+    (message,) = deletions(identity, (), {("b1", "gate 1", 1, track)}, "b1", AT)
+    return message
 
 
 def port() -> int:
@@ -273,6 +280,8 @@ class TestMqtt:
         until(lambda: len(listener.ids()) == 2)
         topics = [topic for topic, _, _ in listener.got]
         assert topics[-2:] == ["facesieve/gate 1/camera_state", "facesieve/gate 1/track_ended"]
+        sender.send(deleted(7, 4))
+        until(lambda: "facesieve/identity_deleted" in [topic for topic, _, _ in listener.got])
         late = Listener(mosquitto.port)
         until(lambda: len(late.got) >= 2)
         assert {(topic, kept) for topic, _, kept in late.got} == {
@@ -352,6 +361,12 @@ class TestKafka:
         sender.close()
 
 
+def read_sealed_lines(path: Path, sealer: Sealer, strange: list[bytes]) -> list[bytes]:
+    lines = path.read_bytes().splitlines()
+    assert all(lines.count(line) <= 1 for line in strange)
+    return [sealer.open(line) for line in lines if line not in strange]
+
+
 class TestEventFolder:
     def test_a_line_an_event_and_its_pictures_beside(self, tmp_path: Path) -> None:
         out = tmp_path / "events"
@@ -364,6 +379,44 @@ class TestEventFolder:
         assert picture.read_bytes() == b"\xff\xd8 face"
         assert picture.stat().st_mode & 0o077 == 0
         assert "gate" not in picture.name
+
+    @pytest.mark.parametrize("sealer", [Plain(), Encrypting([new_key()])], ids=["open", "sealed"])
+    def test_who_was_deleted_leaves_lines_and_pictures_of_all_days(
+        self, tmp_path: Path, sealer: Sealer
+    ) -> None:
+        out, outside = tmp_path / "events", tmp_path / "mine.jpg"
+        outside.write_bytes(b"not of the folder")
+        folder = EventFolder(out, sealer=sealer)
+        yesterday = AT.model_copy(update={"wall_s": 1_699_900_000.0})
+        before = ended(4, identity=7)
+        folder.send(Message(before.event.model_copy(update={"at": yesterday}), before.images))
+        folder.send(ended(5, identity=7))
+        folder.send(ended(6, identity=8))
+        folder.send(state(1))
+        kept = out / f"2023-11-13.jsonl{sealer.suffix}"
+        hostile = sealer.open(kept.read_bytes().splitlines()[0]).replace(b"images/2023-11-13/", b"../")
+        strange = [sealer.seal(hostile), sealer.seal(b"[1]"), b"no line of ours"]
+        with kept.open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in strange))
+        untouched = {path: path.read_bytes() for path in (out / "images").rglob("*.jpg*")}
+        folder.send(deleted(7, 4))
+        lines = [
+            json.loads(line)
+            for path in (kept, out / f"2023-11-14.jsonl{sealer.suffix}")
+            for line in read_sealed_lines(path, sealer, strange[1:])
+        ]
+        ends = [line for line in lines if line["type"] == "track_ended"]
+        assert [(e["track"], e["identity"], len(e["shots"]), len(e["images"])) for e in ends] == [
+            (4, None, 0, 0), (4, None, 0, 0), (5, None, 0, 0), (6, 8, 1, 1),
+        ]  # fmt: skip
+        assert lines[-1]["type"] == "identity_deleted"
+        left = {path: path.read_bytes() for path in (out / "images").rglob("*.jpg*")}
+        assert len(left) == 1
+        assert left.items() <= untouched.items()
+        assert outside.exists()
+        assert kept.stat().st_mode & 0o077 == 0
+        folder.send(deleted(7, 4))  # sent again, as after a crash
+        assert {path: path.read_bytes() for path in (out / "images").rglob("*.jpg*")} == left
 
     def test_a_folder_that_cannot_be_written_keeps_the_event_waiting(self, tmp_path: Path) -> None:
         folder = EventFolder(tmp_path / "events")
