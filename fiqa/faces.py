@@ -24,6 +24,8 @@ from ..stream.types import CHIP_PX, F32, U8
 
 CHIP_EYE_DISTANCE_PX = float(np.hypot(*(ARCFACE_POINTS[1] - ARCFACE_POINTS[0])))
 MOST_BYTES = 1 << 30
+FURTHEST_PX = 1 << 16
+"""A landmark further out lies in no image that is read here."""
 NO_FACE = "landmarks that are not five points"
 
 
@@ -116,8 +118,8 @@ def decode_image(data: bytes, shown: str) -> U8:
 
 
 def five_points(landmarks: F32) -> bool:
-    """Whether (5, 2) landmarks can align anything: finite, and not all in one place."""
-    return bool(np.isfinite(landmarks).all() and np.ptp(landmarks, axis=0).any())
+    """Whether (5, 2) landmarks can align anything: places that an image may have, and not all the same."""
+    return bool((np.abs(landmarks) < FURTHEST_PX).all() and np.ptp(landmarks, axis=0).any())
 
 
 def read_faces(folder: Path) -> Faces:
@@ -144,7 +146,8 @@ def read_faces(folder: Path) -> Faces:
     try:
         if "lx0" in rows[0]:
             flat = [[float(row[f"l{axis}{i}"]) for i in range(5) for axis in "xy"] for row in rows]
-            landmarks = np.array(flat, np.float32).reshape(-1, 5, 2)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite: no landmark either
+                landmarks = np.array(flat, np.float64).astype(np.float32).reshape(-1, 5, 2)
         if "h" in rows[0]:
             heights = np.array([float(row["h"]) for row in rows], np.float64)
     except (KeyError, TypeError, ValueError) as cause:
