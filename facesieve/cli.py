@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from . import identities_cli, models_cli, results_cli, serve_cli
+from . import identities_cli, models_bench, models_cli, results_cli, serve_cli
 from ._version import __version__
 from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
@@ -362,4 +362,4 @@ models.command("list")(models_cli.list_models)
 models.command("pull")(models_cli.pull)
 models.command("verify")(models_cli.verify)
 models.command("build")(models_cli.build_model)
-models.command("bench")(models_cli.bench)
+models.command("bench")(models_bench.bench)

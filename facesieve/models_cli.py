@@ -1,9 +1,7 @@
-"""`facesieve models list|pull|verify|build|bench`, mounted by the command line."""
+"""`facesieve models list|pull|verify|build`, mounted by the command line."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -18,6 +16,8 @@ from .stream.errors import ConfigError, WeightsCorrupt
 if TYPE_CHECKING:
     from .engines.build.gate import Chips
     from .engines.build.make import Built, DetectorKind
+    from .engines.zoo.manifest import Model
+    from .engines.zoo.store import Entry
     from .stream.types import Frame
 
 FRAMES = 60
@@ -25,20 +25,53 @@ Licences = Literal["any", "commercial"]
 Licence = Annotated[Licences, typer.Option(help="commercial refuses what does not allow it.")]
 
 
-def list_models() -> None:
+def list_models(
+    long: Annotated[
+        bool, typer.Option("--long", help="Also inputs, outputs, pixels, authors, paper and sources.")
+    ] = False,
+) -> None:
     """What the zoo knows: what is here, what is not, size and licence."""
     from rich.console import Console
     from rich.table import Table
 
     from .engines.zoo.store import Store
 
+    entries = Store().list()
+    if long:
+        for entry in entries:
+            typer.echo("\n".join(_described(entry)) + "\n")
+        return
     table = Table("model", "task", "here", "size", "licence", "commercial", box=None, pad_edge=False)
-    for entry in Store().list():
+    for entry in entries:
         model = entry.model
-        size = f"{model.size_bytes / 1e6:.1f} MB" if model.size_bytes else "?"
         allowed = "yes" if model.commercial else "no"
-        table.add_row(model.name, model.task, entry.state, size, model.licence, allowed)
+        table.add_row(model.name, model.task, entry.state, _size(model), model.licence, allowed)
     Console(highlight=False).print(table)
+
+
+def _described(entry: Entry) -> Iterator[str]:
+    """Lines about one model of the zoo."""
+    model = entry.model
+    use = "" if model.commercial else ", no commercial use"
+    yield f"{model.name}: {model.task}, {entry.state}, {_size(model)}, licence {model.licence}{use}"
+    yield f"  file: {entry.path}"
+    yield f"  sha256: {model.sha256}"
+    yield f"  authors: {model.authors}"
+    if model.paper is not None:
+        yield f"  paper: {model.paper}"
+    for source in model.sources:
+        yield f"  source: {source}"
+    if (network := model.network) is None:
+        return
+    normal = "" if (network.mean, network.std) == (0, 1) else f", (x − {network.mean:g}) / {network.std:g}"
+    yield f"  pixels: {network.colour.upper()}, 0 to 255{normal}"
+    for kind, ports in (("input", network.inputs), ("output", network.outputs)):
+        for name, shape in ports.items():
+            yield f"  {kind}: {name} ({', '.join(map(str, shape))})"
+
+
+def _size(model: Model) -> str:
+    return f"{model.size_bytes / 1e6:.1f} MB" if model.size_bytes else "?"
 
 
 def pull(
@@ -108,20 +141,6 @@ def build_model(
         shown = ", ".join(f"{k} {v:.5g}" for k, v in figures.items() if isinstance(v, int | float))
         typer.echo(f"computed in {arithmetic}: {shown}", err=True)
     typer.echo(built.path)
-
-
-def bench(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Options of benchmarks/engines.py, after --.")
-    ] = None,
-) -> None:
-    """Time every engine × precision × batch here. Needs a checkout: benchmarks are not in the package."""
-    script = Path(__file__).resolve().parent.parent / "benchmarks/engines.py"
-    if not script.is_file():
-        raise ConfigError(f"expected benchmarks in a checkout of facesieve, found none at {script}")
-    raise typer.Exit(
-        subprocess.run([sys.executable, str(script), *(arguments or [])], check=False).returncode
-    )
 
 
 def _located(model: str, licence: Licences) -> Path:

