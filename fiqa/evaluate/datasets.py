@@ -159,15 +159,20 @@ def both_kinds(pairs: PairList, path: Path) -> PairList:
 
 def read_text(path: Path) -> list[str]:
     """Lines that hold something. Raises SourceMissing, or SourceUnreadable for an empty or binary file."""
+    return [line for line in read_whole(path).splitlines() if line.strip()]
+
+
+def read_whole(path: Path) -> str:
+    """The text of a list, of which at least one line holds something; raises as read_text."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as cause:
         raise SourceMissing(f"expected a list at {path}: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
         raise SourceUnreadable(f"expected text in {path}: {cause}") from cause
-    if not lines:
+    if not text or text.isspace():
         raise SourceUnreadable(f"expected a list, got an empty file: {path}")
-    return lines
+    return text
 
 
 def damaged(path: Path, number: int, expected: str, line: str) -> SourceUnreadable:

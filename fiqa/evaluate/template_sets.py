@@ -22,6 +22,7 @@ from .datasets import (
     damaged,
     pair_list,
     read_text,
+    read_whole,
 )
 
 
@@ -81,7 +82,7 @@ def _ijb_points(path: Path) -> list[tuple[str, F32]]:
 
 def _ijb_pairs(path: Path, ids: NDArray[np.intp]) -> PairList:
     """IJB-C has 15.6 million pairs: the text is read as one array, its lines only where that fails."""
-    text = "\n".join(read_text(path))
+    text = read_whole(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -96,6 +97,8 @@ def _ijb_pairs(path: Path, ids: NDArray[np.intp]) -> PairList:
     known = set(ids.tolist())
     for number, line in enumerate(text.splitlines(), 1):
         match line.split():
+            case []:
+                continue
             case [a, b, "0" | "1"] if a.isdigit() and b.isdigit():
                 if not {int(a), int(b)} <= known:
                     raise damaged(path, number, "templates that have faces", line)
