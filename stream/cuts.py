@@ -56,12 +56,12 @@ class SceneCuts:
         if luma_small.ndim != 2 or luma_small.dtype != np.uint8 or not luma_small.size:
             raise ValueError(f"expected luma (h, w) uint8, got {luma_small.shape} {luma_small.dtype}")
         look = cv2.resize(luma_small, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-        if float(look.std()) < _FLAT:
-            return False
-        if self._last is None:
-            self._last, self._white = look, np.count_nonzero(luma_small >= _WHITE) / luma_small.size
+        if _moments(look)[1] < _FLAT:
             return False
         white = np.count_nonzero(luma_small >= _WHITE) / luma_small.size
+        if self._last is None:
+            self._last, self._white = look, white
+            return False
         if white - self._white > _FLASHED:
             self._flash_from = min(self._flash_from, pts_s)
             if pts_s - self._flash_from < self._flash_s:
@@ -95,7 +95,13 @@ def _compare(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) ->
     correlation = cv2.matchTemplate(before, inner, cv2.TM_CCOEFF_NORMED)
     y, x = divmod(int(correlation.argmax()), correlation.shape[1])
     outer = before[y : y + inner.shape[0], x : x + inner.shape[1]]
-    a, b = outer - outer.mean(), inner - inner.mean()
-    gain = float(b.std()) / max(float(a.std()), 1e-3)
-    left = np.abs(b - a * min(max(gain, 1 / _GAIN), _GAIN))
-    return float(left.mean()), 1.0 - float(correlation[y, x])
+    (mean_a, spread_a), (mean_b, spread_b) = _moments(outer), _moments(inner)
+    gain = min(max(spread_b / max(spread_a, 1e-3), 1 / _GAIN), _GAIN)
+    left = cv2.norm((inner - mean_b) - (outer - mean_a) * gain, cv2.NORM_L1)
+    return left / inner.size, 1.0 - float(correlation[y, x])
+
+
+def _moments(look: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    mean, spread = cv2.meanStdDev(look)
+    return float(mean[0, 0]), float(spread[0, 0])

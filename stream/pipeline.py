@@ -165,7 +165,7 @@ class Pipeline:
         try:
             with (
                 self._before(cadence.due(source), stop, 3) as frames,
-                self._before(self._looks(frames, progress, attend), stop, 1) as looks,
+                self._before(self._looks(frames, progress, attend), stop, 3) as looks,
             ):
                 for look in _awaited(looks, "wait", progress):
                     if stop():
@@ -210,7 +210,7 @@ class Pipeline:
         return Prefetch(items, stop, depth) if self._ahead else nullcontext(items)
 
     def _looks(self, frames: Iterator[Counted], progress: Progress, attend: Attend | None) -> Iterator[_Look]:
-        """What the detector sees, in order: made in a thread of its own, one frame ahead of the rest.
+        """What the detector sees, in order: made in a thread of its own, a few frames ahead of the rest.
 
         That thread does nothing else: each small step in Python would have it wait for the other's.
         """

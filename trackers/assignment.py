@@ -25,11 +25,12 @@ def likeness(a: Floats, b: Floats, expand: float, max_growth: float) -> npt.NDAr
     0 where width or height differ by more than the factor max_growth.
     """
     size_a, size_b = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
-    grown_a = np.concatenate([a[:, :2] - expand * size_a, a[:, 2:] + expand * size_a], 1)
-    grown_b = np.concatenate([b[:, :2] - expand * size_b, b[:, 2:] + expand * size_b], 1)
+    if expand:
+        a = np.concatenate([a[:, :2] - expand * size_a, a[:, 2:] + expand * size_a], 1)
+        b = np.concatenate([b[:, :2] - expand * size_b, b[:, 2:] + expand * size_b], 1)
     ratio = size_a[:, None] / size_b[None]
     ratio = np.minimum(ratio, 1 / ratio)
-    return np.where((ratio * max_growth >= 1).all(-1), iou(grown_a, grown_b) * ratio[..., 1], 0.0)
+    return np.where((ratio * max_growth >= 1).all(-1), iou(a, b) * ratio[..., 1], 0.0)
 
 
 def assign(similarity: Floats, least: float | Floats, bonus: Floats | None = None) -> tuple[Rows, Rows]:
@@ -42,18 +43,18 @@ def assign(similarity: Floats, least: float | Floats, bonus: Floats | None = Non
     allowed = similarity >= least
     worth = similarity if bonus is None else similarity + bonus
     alone = allowed & (allowed.sum(1, keepdims=True) == 1) & (allowed.sum(0, keepdims=True) == 1)
-    rows, cols = np.nonzero(alone)
+    rows, cols = alone.nonzero()
     contested = allowed & ~alone
-    some_rows, some_cols = np.nonzero(contested.any(1))[0], np.nonzero(contested.any(0))[0]
-    if not len(some_rows):
+    if not contested.any():
         return rows, cols
+    some_rows, some_cols = contested.any(1).nonzero()[0], contested.any(0).nonzero()[0]
     part = np.ix_(some_rows, some_cols)
     # A pair costs −worth and leaving both alone nothing, so every admissible pair is worth having; what is
     # not admissible costs more than that and is never taken.
     limit = float(worth[part].max()) + 1.0
     cost = np.where(contested[part], limit - worth[part], 2 * limit)
     column_of, _ = lap.lapjv(cost, cost_limit=limit, return_cost=False)
-    chosen = np.nonzero(column_of >= 0)[0]
+    chosen = (column_of >= 0).nonzero()[0]
     picked = np.asarray(column_of)[chosen]
     ok = contested[part][chosen, picked]
     rows = np.concatenate([rows, some_rows[chosen[ok]]])
