@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,13 @@ AVERAGES = "n_averaged"
 DEEPEST = 4
 LARGEST_SWELL = 4
 SHOWN = 5
+NUMPY_SCALARS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+"""What a number of numpy is stored with: training scripts keep losses and scores beside the weights."""
+
 DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 """What reading a truncated or foreign file raises in torch and zipfile."""
 
@@ -43,7 +51,8 @@ DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeE
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The mapping stored at path, tensors on the CPU.
 
-    Only tensors, numbers, strings and plain containers are read (torch's weights-only unpickler).
+    Only tensors, numbers (numpy's, too), strings and plain containers are read (torch's weights-only
+    unpickler).
     Raises WeightsUnavailable where there is no file, WeightsCorrupt for a damaged one, ModelInvalid
     for a file that would run code, swells beyond what weights can, or does not hold a mapping.
     """
@@ -55,7 +64,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; the error below says what matters
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(NUMPY_SCALARS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as refused:
         found = re.search(r"GLOBAL (\S+)", str(refused))
         what = f"the object {found[1]}, which loading would run" if found else "no torch checkpoint"
@@ -63,6 +73,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"expected tensors and plain values only (a state dict, not a pickled model), got {what}: {path}"
         ) from refused
     except DAMAGE as bad:
+        foreign = next((kind for kind in ("TorchScript", "safetensors") if kind in str(bad)), None)
+        if foreign is not None:
+            raise ModelInvalid(
+                f"expected a state dict saved by torch.save, got a {foreign} file: {path}"
+            ) from bad
         raise WeightsCorrupt(
             f"expected a torch checkpoint, got a damaged file: {path}: {_first_line(bad)}"
         ) from bad

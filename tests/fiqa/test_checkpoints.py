@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import struct
+import warnings
 import zipfile
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -77,6 +82,43 @@ def test_whatever_a_training_script_wraps_around_the_weights(tmp_path, wrapped):
     load_weights(fresh, read_state_dict(path), path)
     assert fresh[0].weight.dtype == torch.float32
     torch.testing.assert_close(fresh[0].weight.detach(), weight, atol=4e-3, rtol=0)
+
+
+def test_numbers_of_numpy_beside_the_weights(tmp_path):
+    path = tmp_path / "m.pth"
+    kept = {"best": np.float64(0.5), "epoch": np.int64(3), "done": np.bool_(True), "loss": np.float32(0.25)}
+    torch.save({"state_dict": nn.Linear(2, 1).state_dict(), **kept}, path)
+    assert {name: read_checkpoint(path)[name] for name in kept} == kept
+    assert sorted(read_state_dict(path)) == ["bias", "weight"]
+
+
+class Objects:
+    """Pickles as a numpy scalar that would hold an object."""
+
+    def __reduce__(self):
+        return np.float64(0).__reduce__()[0], (np.dtype(object), b"cos\nsystem\n(S'true'\ntR.")
+
+
+def test_objects_in_numpys_clothes_are_refused(tmp_path):
+    path = tmp_path / "m.pth"
+    torch.save({"best": Objects()}, path)
+    with pytest.raises((ModelInvalid, WeightsCorrupt), match=r"m\.pth"):
+        read_checkpoint(path)
+
+
+def test_files_of_other_kinds_are_named(tmp_path):
+    script = tmp_path / "script.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(nn.Linear(2, 1)), script)
+    with pytest.raises(ModelInvalid, match=r"got a TorchScript file: .*script\.pt"):
+        read_checkpoint(script)
+    head = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    tensors = tmp_path / "w.safetensors"
+    tensors.write_bytes(struct.pack("<Q", len(head)) + head + bytes(4))
+    if find_spec("safetensors") is None:  # torch reads them with its help
+        with pytest.raises(ModelInvalid, match=r"got a safetensors file: .*w\.safetensors"):
+            read_checkpoint(tensors)
 
 
 def test_names_that_would_collide_stay_as_they_are(tmp_path):
