@@ -50,7 +50,8 @@ def disturbed(
     """
     eyes = faces.eye_distances_px()
     with (faces.root / "faces.csv").open(newline="") as rows:
-        widths = np.array([float(row["w"]) for row in csv.DictReader(rows)], np.float32)
+        wide = {row["file"]: float(row["w"]) for row in csv.DictReader(rows)}
+    widths = np.array([wide[name] for name in faces.files], np.float32)
     pairs = verification(judge, faces.identities, faces.videos)
     peer = LightQNet(SHARED / LIGHTQNET)
 
@@ -85,16 +86,15 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--detectors", action="store_true")
-    parser.add_argument("--thin", type=int, default=1, help="with --detectors: every so many people only")
+    parser.add_argument("--thin", type=int, default=1, help="every so many people only")
     arguments = parser.parse_args()
     faces = read_faces(arguments.faces)
+    person = np.unique(faces.identities, return_inverse=True)[1]
+    faces = faces.take(np.flatnonzero(person % arguments.thin == 0))
     chips = aligned_chips(faces)
     judge = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx").embed(chips)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.detectors:
-        person = np.unique(faces.identities, return_inverse=True)[1]
-        rows = np.flatnonzero(person % arguments.thin == 0)
-        faces, chips, judge = faces.take(rows), chips[rows], judge[rows]
         compared = compare(faces, chips, judge, STUDENT, SHARED)
         (arguments.out / "detectors.json").write_text(json.dumps(compared, indent=1))
         (arguments.out / "detectors.md").write_text(table(compared) + "\n")

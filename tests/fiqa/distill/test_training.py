@@ -230,6 +230,15 @@ def test_recipes_state_the_papers_values(name):
     assert recipe.model_fields_set == set(type(recipe).model_fields)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ediffiqa-s", EDifFIQARecipe), ("diffusion-small", DiffusionRecipe)]
+)
+def test_our_recipes_state_every_value_that_there_is(name, kind):
+    recipe = read_recipe(CONFIGS / f"{name}.toml")
+    assert isinstance(recipe, kind)
+    assert recipe.model_fields_set == set(kind.model_fields)
+
+
 def test_unknown_keys_are_refused_with_the_nearest(tmp_path):
     path = tmp_path / "r.toml"
     path.write_text('method = "aikd"\njiter_px = 2\n')
