@@ -65,7 +65,7 @@ def read(model: Path, free: Mapping[str, Shape] | None = None) -> Any:
         version = max((o.version for o in proto.opset_import if o.domain in _STANDARD), default=0)
         if version < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
-        folded = _folded(onnx, proto)
+        folded = _without_empty_inputs(_folded(onnx, proto))
     except EngineUnavailable:
         raise
     except Exception as damage:  # protobuf, the converter and the runtime have no common base
@@ -100,6 +100,16 @@ def _folded(onnx: Any, proto: Any) -> Any:
     del folded.opset_import[:]
     folded.opset_import.extend([onnx.helper.make_opsetid("", OPSET)])
     return folded
+
+
+def _without_empty_inputs(proto: Any) -> Any:
+    """With optional inputs that hold nothing left out. Resize takes scales or sizes; exporters write an empty
+    tensor for the other, which a converter to half precision turns into one that is given."""
+    empty = {tensor.name for tensor in proto.graph.initializer if 0 in tensor.dims}
+    for node in proto.graph.node:
+        if node.op_type == "Resize":
+            node.input[:] = ["" if name in empty else name for name in node.input]
+    return proto
 
 
 def name_nodes(proto: Any) -> Any:

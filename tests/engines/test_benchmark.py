@@ -56,4 +56,9 @@ def test_a_target_counts_no_graph_that_the_gate_refused() -> None:
     )  # 6.0 / 1.5: the lesser of the two
     assert rows[3]["floor_ms"] == pytest.approx(1.0)
     record = {"machine": "m", "threads": 1, "load_average": 0.0, "gmacs": rates, "rows": rows}
-    assert "- ediffiqa-t int8: refused: it ranks otherwise" in markdown({**record, "targets": targets(rows)})
+    told = markdown({**record, "targets": targets(rows)})
+    assert "- ediffiqa-t int8: refused: it ranks otherwise" in told
+    line = next(line for line in told.splitlines() if line.startswith("| ediffiqa-t 112×112, batch 8, int8"))
+    # 100 million multiply-accumulates at 1e11 a second are a millisecond.
+    assert line.endswith("| 6.00 | openvino bf16 | 1.50 | **4.00** (≥ 3) | 1.00 |")
+    assert "| yunet-n 640×352, batch 1, int8 or bf16 | | not measured | | (≥ 2) | |" in told

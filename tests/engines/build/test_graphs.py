@@ -174,3 +174,22 @@ def test_a_foreign_operator_is_refused(tiny: Path) -> None:
     foreign.graph.node.extend([helper.make_node("QuickGelu", ["quality"], ["z"], domain="com.microsoft")])
     with pytest.raises(ModelInvalid, match=r"com\.microsoft::QuickGelu"):
         graph.check(foreign, "tiny", original)
+
+
+def test_a_resize_by_sizes_stays_one_in_half_precision(tmp_path: Path) -> None:
+    """As exporters write it: with an empty tensor in the place of the scales."""
+    empty, sizes = np.zeros(0, np.float32), np.array([1, 3, 16, 16], np.int64)
+    constants = [numpy_helper.from_array(empty, "none"), numpy_helper.from_array(sizes, "sizes")]
+    resize = helper.make_node("Resize", ["x", "none", "none", "sizes"], ["r"], mode="nearest")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, None, None]) for name in "xy")
+    nodes = [resize, helper.make_node("Relu", ["r"], ["y"])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], constants),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    original = graph.read(saved(model, tmp_path))
+    half = to_half(original)
+    graph.check(half, "resize", original)
+    (node,) = [node for node in half.graph.node if node.op_type == "Resize"]
+    assert list(node.input[1:]) == ["", "", "sizes"]
