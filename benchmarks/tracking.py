@@ -4,13 +4,14 @@
 
 Each peer, and the two evaluators, get an environment of their own under benchmarks/.envs, made on the first
 run, and a process of their own.
-Every tracker is run at every point of one small grid; a setting holds for both sequences; the best is that
-of the highest mean HOTA, and its MOTA, IDF1 and HOTA are reported as the mean of both sequences. All trackers
+Every tracker is run at every point of one small grid; a setting holds for both sequences; the best is that of
+the highest mean HOTA, and its MOTA, IDF1 and HOTA are reported as the mean of both sequences. All trackers
 are handed every public detection with its score (each splits by score itself; norfair, which does not, gets
 those from high_score up) and are scored by the boxes of the detections they gave an id; norfair also by its
 filter's estimates of all active objects, its default output, whichever is better. Our OC-SORT runs in the
-paper's form (fresh_first=False) and both of ours with lost_iou = max(0.3, match_iou); nothing else differs
-from the defaults. Writes benchmarks/results/tracking.json and .md.
+paper's form (fresh_first=False) and both of ours with lost_iou = max(0.3, match_iou) and without their limit
+on growth, which is for heads: the box of someone who walks doubles its width with every step, and no peer has
+such a limit. Nothing else differs from the defaults. Writes benchmarks/results/tracking.json and .md.
 """
 
 from __future__ import annotations

@@ -24,11 +24,12 @@ class OCSort:
     somebody else may be there. fresh_first: the others choose before them (with False all choose at once, as
     in the paper: fewer switches among steady pedestrians at 25 Hz, but at 8 Hz a lost track takes the face of
     whoever hides it). momentum: weight λ of the direction's agreement against overlap (Cao et al. 2023,
-    section 4.2). momentum_s: the direction of a track is from where it was this long before its last sight.
-    expand: boxes grow by this share of their width and height on every side when tracks that the last update
-    saw are recovered by their last observation. max_growth: the most that width or height may change, as
-    a factor. lost_s: seconds without a sight after which a track ends. min_hits: sights in successive updates
-    before a track gets an id.
+    section 4.2, with .2; .4 makes two switches fewer on TUD and changes nothing on our clips of faces).
+    momentum_s: the direction of a track is from where it was this long before its last sight. expand: boxes
+    grow by this share of their width and height on every side when tracks that the last update saw are
+    recovered by their last observation. max_growth: the most that width or height may change, as a factor.
+    lost_s: seconds without a sight after which a track ends. min_hits: sights in successive updates before a
+    track gets an id.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class OCSort:
         match_iou: float = 0.1,
         lost_iou: float = 0.3,
         fresh_first: bool = True,
-        momentum: float = 0.2,
+        momentum: float = 0.4,
         momentum_s: float = 0.25,
         expand: float = 0.5,
         max_growth: float = 2.0,

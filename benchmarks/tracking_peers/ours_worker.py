@@ -15,6 +15,8 @@ from facesieve.stream.types import Detections
 from facesieve.trackers.bytetrack import ByteTrack
 from facesieve.trackers.ocsort import OCSort
 
+NO_LIMIT = 1e9
+
 
 def tracker(family: str, s: dict[str, float]) -> ByteTrack | OCSort:
     """The tracker of one point of the grid."""
@@ -26,6 +28,7 @@ def tracker(family: str, s: dict[str, float]) -> ByteTrack | OCSort:
             match_iou=s["match_iou"],
             lost_iou=max(0.3, s["match_iou"]),
             expand=s["expand"],
+            max_growth=NO_LIMIT,
             lost_s=s["lost_s"],
             min_hits=int(s["min_hits"]),
         )
@@ -36,6 +39,7 @@ def tracker(family: str, s: dict[str, float]) -> ByteTrack | OCSort:
         lost_iou=max(0.3, s["match_iou"]),
         fresh_first=False,  # as in the paper, and as the peer does
         expand=s["expand"],
+        max_growth=NO_LIMIT,
         lost_s=s["lost_s"],
         min_hits=int(s["min_hits"]),
     )
