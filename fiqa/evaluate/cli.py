@@ -99,7 +99,10 @@ def evaluate(
     if out.exists() and not out.is_dir():  # told before minutes of work
         raise OutputUnwritable(f"expected a folder, {str(out)!r} is a file")
     results = run(sets, judges, methods, settings, _finder(yunet), bar)
-    cost = runtime(sets[0], judges[0], methods, _finder(yunet)) if time else None
+    cost = None
+    if time:
+        with bar("times of FaceQAN's copies") as tick:
+            cost = runtime(sets[0], judges[0], methods, _finder(yunet), tick)
     for path in write(out, results, methods, settings, cost):
         typer.echo(path)
 

@@ -191,7 +191,11 @@ def _sheet(dataset: Dataset, quality: NDArray[np.float64], finder: Finder) -> li
 
 
 def runtime(
-    dataset: Dataset, judge: Judge, methods: Sequence[Method], finder: AbstractContextManager[Finder]
+    dataset: Dataset,
+    judge: Judge,
+    methods: Sequence[Method],
+    finder: AbstractContextManager[Finder],
+    tick: Progress = lambda done, total: None,
 ) -> Runtime:
     """What the networks among the methods cost, and FaceQAN with this recogniser, on faces of the set."""
     found: list[Chips] = []
@@ -211,7 +215,7 @@ def runtime(
             for m in methods
             if m.network is not None
         },
-        timing.faceqan_seconds(judge.path, judge.preprocessing, chips[0]),
+        timing.faceqan_seconds(judge.path, judge.preprocessing, chips[0], tick=tick),
     )
 
 

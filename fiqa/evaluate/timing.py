@@ -18,7 +18,7 @@ from ...stream.types import F32, U8
 from ..methods import Preprocessing
 from ..recognisers import load_recogniser
 from ..teachers import FaceQAN, faceqan_settings
-from .columns import Column
+from .columns import Column, Progress
 
 COPIES = (2, 5, 10, 50, 100)
 """k of the time table in Babnik et al., ICPR 2022."""
@@ -59,9 +59,13 @@ def parameters(path: Path) -> int:
 
 
 def faceqan_seconds(
-    path: Path, preprocessing: Preprocessing | None, chip: U8, copies: Sequence[int] = COPIES
+    path: Path,
+    preprocessing: Preprocessing | None,
+    chip: U8,
+    copies: Sequence[int] = COPIES,
+    tick: Progress = lambda done, total: None,
 ) -> dict[int, float]:
-    """Seconds of one image (112, 112, 3) per k, once each after a first call."""
+    """Seconds of one image (112, 112, 3) per k, once each after a first call; tick: (copies done, in all)."""
     recogniser = load_recogniser(path, preprocessing)
     image = np.ascontiguousarray(chip[None])
     FaceQAN(recogniser, faceqan_settings(0, min(copies))).label(image, ["warm"])
@@ -71,6 +75,7 @@ def faceqan_seconds(
         start = time.perf_counter()
         teacher.label(image, ["timed"])
         seconds[k] = time.perf_counter() - start
+        tick(sum(seconds), sum(copies))
     return seconds
 
 
