@@ -29,8 +29,9 @@ def main() -> int:
                 *("run", f"{stack.url}/api/v1/openapi.json"),
                 *("--header", f"Authorization: Bearer {SECRETS['admin']}"),
                 *("--max-examples", "50", "--request-timeout", "10", "--generation-deterministic"),
-                # These two do not end; tests/stream/serve/web holds them to account.
-                *("--exclude-path", "/api/v1/events", "--exclude-path-regex", "mjpeg"),
+                # Two do not end; resume brings back what was removed of the configuration, which looks like a
+                # removal that did not work. tests/stream/serve/web holds all three to account.
+                *("--exclude-path", "/api/v1/events", "--exclude-path-regex", "mjpeg|resume"),
                 # A URL may be well formed and its host unknown, a body said to be a JPEG may be none.
                 *("--exclude-checks", "positive_data_acceptance"),
             ]

@@ -24,6 +24,7 @@ class _Out(BaseModel):
 Url = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^[Rr][Tt][SsMm][Pp][Ss]?://\S+$")]
 Login = Annotated[str, Field(max_length=256)]
 Hz = Annotated[float, Field(ge=0, le=1000)]
+Point = Annotated[tuple[float, ...], Field(min_length=2, max_length=2)]
 Areas = Annotated[tuple[CheckedPolygon, ...], Field(max_length=32)]
 
 
@@ -93,8 +94,8 @@ class Camera(_Out):
     quality: float | None
     soft: bool
     over_api: bool
-    zones: tuple[tuple[tuple[float, float], ...], ...]
-    masks: tuple[tuple[tuple[float, float], ...], ...]
+    zones: tuple[tuple[Point, ...], ...]
+    masks: tuple[tuple[Point, ...], ...]
 
 
 class Trend(_Out):
