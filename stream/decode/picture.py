@@ -45,10 +45,14 @@ _Window = tuple[VideoFrame, tuple[U8, ...], VideoReformatter]
 
 
 class Converter:
-    """libswscale's contexts of one source, shared by its pictures; safe to use from several threads."""
+    """libswscale's contexts of one source, shared by its pictures; safe to use from several threads.
 
-    def __init__(self) -> None:
-        self._lock = Lock()
+    windows: sizes of windows that are kept ready. Each holds 0.2 MB (300 px a side) to 1 MB; one that is made
+    anew costs 0.1 ms.
+    """
+
+    def __init__(self, *, windows: int = _KEPT_WINDOWS) -> None:
+        self._lock, self._kept_windows = Lock(), windows
         self._scalers: OrderedDict[_ScalerKey, VideoReformatter] = OrderedDict()
         self._windows: OrderedDict[_WindowKey, _Window] = OrderedDict()
 
@@ -84,7 +88,7 @@ class Converter:
                 self._windows[key] = _staging(frame, width, height, held)
             self._windows.move_to_end(key)
             staged, sinks, scaler = self._windows[key]
-            if len(self._windows) > _KEPT_WINDOWS:
+            if len(self._windows) > self._kept_windows:
                 self._windows.popitem(last=False)
             for shape, plane, sink in zip(held.planes, frame.planes, sinks, strict=True):
                 rows = shape.rows(plane, frame.width, frame.height)

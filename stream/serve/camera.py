@@ -15,6 +15,7 @@ from .reader import CameraSettings, CameraStatus, ReaderParts, State
 from .reading import Reading, Watchdog
 
 _THUMB_PX = 48
+_WINDOWS = 16  # sizes kept ready: of 950 faces in a film of 33 sizes, a twelfth were cut at one that was not
 
 
 class Camera:
@@ -126,7 +127,7 @@ class Camera:
 
     def _read(self, stream: LiveStream, watch: Watchdog) -> None:
         reading: Reading | None = None
-        converter, before = Converter(), self._status.undecodable
+        converter, before = Converter(windows=_WINDOWS), self._status.undecodable
         for decoded, sent_s in stream:
             if self._stopping.is_set():
                 return

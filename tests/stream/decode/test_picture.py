@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,6 +110,18 @@ def test_a_pixel_is_the_same_whichever_region_is_asked_for(form: str, size: tupl
         assert np.array_equal(picture.region(x0, y0, x1, y1), full[y0:y1, x0:x1])
     reference = whole(frame, None if frame.format.is_rgb else 5)
     assert np.abs(reference.astype(int) - full).mean() < 3
+
+
+def test_of_many_sizes_of_windows_few_are_kept() -> None:
+    """Each holds a frame and a scaler: with one camera a few megabytes, with many cameras many."""
+    frame, converter = frame_of("yuv420p", 224, 160), Converter(windows=3)
+    picture = FramePicture(frame, converter)
+    full = picture.region(0, 0, 224, 160)
+    gc.collect()
+    before = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    for side in (*range(10, 150, 8), *range(10, 150, 8)):
+        assert np.array_equal(picture.region(3, 5, 3 + side, 5 + side), full[5 : 5 + side, 3 : 3 + side])
+    assert sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) <= before + 3
 
 
 @settings(max_examples=40, deadline=None)
