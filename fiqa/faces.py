@@ -125,7 +125,7 @@ def five_points(landmarks: F32) -> bool:
 def read_faces(folder: Path) -> Faces:
     """Reads folder/faces.csv. Raises SourceUnreadable with the path where it is missing or malformed.
 
-    Landmarks may be NaN in single rows: such a face cannot be aligned (five_points).
+    Landmarks may be NaN or empty in single rows: such a face cannot be aligned (five_points).
     """
     path = folder / "faces.csv"
     try:
@@ -145,7 +145,8 @@ def read_faces(folder: Path) -> Faces:
     landmarks = heights = None
     try:
         if "lx0" in rows[0]:
-            flat = [[float(row[f"l{axis}{i}"]) for i in range(5) for axis in "xy"] for row in rows]
+            names = [f"l{axis}{i}" for i in range(5) for axis in "xy"]
+            flat = [[np.nan if row[name] == "" else float(row[name]) for name in names] for row in rows]
             with np.errstate(over="ignore"):  # beyond float32 is infinite: no landmark either
                 landmarks = np.array(flat, np.float64).astype(np.float32).reshape(-1, 5, 2)
         if "h" in rows[0]:
