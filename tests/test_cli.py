@@ -435,6 +435,14 @@ def test_a_pipe(shared: Path, yunet: Path, tmp_path: Path) -> None:
     assert lines_of(tmp_path / "out/shots.jsonl")
 
 
+def test_a_pipe_cannot_go_back_to_an_index_at_the_end(shared: Path, yunet: Path, tmp_path: Path) -> None:
+    running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=subprocess.PIPE)
+    film = (shared / "videos/single_face.mp4").read_bytes()
+    _, told = running.communicate(film, timeout=120)  # type: ignore[arg-type]
+    assert running.returncode == 16
+    assert b"write it with -movflags +faststart" in told  # type: ignore[operator]
+
+
 def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_path: Path) -> None:
     pipe, feed = os.pipe()
     running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=pipe)

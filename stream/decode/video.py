@@ -300,7 +300,13 @@ class VideoSource(Closing):
         why = self._losses.summary(None)
         if not self._stream.codec_context.width:  # a decoder that finds a size too large does not tell it
             why = f"{why or 'no packets'}; damaged, or frames beyond the limit of {self._max_pixels} pixels"
+        hint = ""
+        if not self._reader.seekable() and "mp4" in self._container.format.name.split(","):
+            hint = (
+                "; an MP4 whose index lies at its end cannot be read from a pipe: give the file itself, or "
+                "write it with -movflags +faststart"
+            )
         raise NoFrames(
             f"{self._shown}: its video stream ({self._stream.codec_context.name}) "
-            f"holds no frame that can be decoded{f' ({why})' if why else ''}"
+            f"holds no frame that can be decoded{f' ({why})' if why else ''}{hint}"
         )

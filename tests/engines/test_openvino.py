@@ -98,7 +98,7 @@ def test_what_openvino_says_is_told_without_its_headings() -> None:
         opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my.own", 1)],
         ir_version=8,
     )
-    with pytest.raises(ModelInvalid, match=r"No conversion rule found for operations: my\.own\.Mish$"):
+    with pytest.raises(ModelInvalid, match=r"operations: my\.own\.Mish$"):
         OpenVinoEngine(model.SerializeToString())
 
 
