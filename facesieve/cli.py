@@ -21,7 +21,7 @@ from .config import Config, parse_config, read_config
 from .fiqa import cli as fiqa
 from .fiqa.evaluate import cli as evaluation
 from .fiqa.validate import cli as validation
-from .stream.errors import EXIT_INTERRUPTED, ConfigError, FacesieveError, NoFrames
+from .stream.errors import EXIT_INTERRUPTED, ConfigError, EngineUnavailable, FacesieveError, NoFrames
 from .stream.policy import Diversity, Emit
 
 app = typer.Typer(
@@ -41,6 +41,10 @@ Detectors = Literal["centerface", "yunet", "scrfd", "blazeface", "mediapipe"]
 Trackers = Literal["bytetrack", "ocsort"]
 Engines = Literal["openvino", "onnxruntime", "tensorrt"]
 DEBUG = "FACESIEVE_DEBUG"
+
+
+OFFLINE_PACKAGES = frozenset({"matplotlib", "onnx", "onnxruntime", "onnxscript", "scipy", "torch"})
+"""Of the extra fiqa: what label, train, evaluate and their kin import when they are called."""
 
 
 def main() -> None:
@@ -66,6 +70,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name in OFFLINE_PACKAGES:
+            needs = "`pip install 'facesieve[fiqa]'`"
+            sys.stderr.write(f"error: this command needs {needs} (there is no {error.name} here)\n")
+            raise SystemExit(EngineUnavailable.exit_code) from None
         sys.stderr.write(
             f"error: facesieve itself failed ({type(error).__name__}: {error}); "
             "run again with --debug for the traceback and report it\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +202,22 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "7.3" in shown
     with fetching("centerface", quiet=True) as progress:
         assert progress is None
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    """torch as if it were not installed."""
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "sys.argv = ['facesieve', 'models', 'import', 'x.pth', '--arch', 'ediffiqa-t', '--out', 'x.onnx']\n"
+        "from facesieve.cli import main\n"
+        "main()\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 41
+    assert done.stderr == (
+        "error: this command needs `pip install 'facesieve[fiqa]'` (there is no torch here)\n"
+    )

