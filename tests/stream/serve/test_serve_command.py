@@ -25,6 +25,7 @@ from facesieve.stream.serve.events import Event, TrackEnded, TrackStarted, parse
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 TOKEN = "watcher-0123456789abcdef"  # noqa: S105
+KEEPER = "keeper-0123456789abcdef"
 
 
 class Inbox:
@@ -77,9 +78,14 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
         [serve]
         state = {json.dumps(str(tmp_path / "state"))}
         port = {free_port()}
+        camera_networks = ["127.0.0.0/8"]
         [[serve.token]]
         name = "watcher"
         secret = {{ env = "WATCHER_TOKEN" }}
+        [[serve.token]]
+        name = "keeper"
+        scope = "admin"
+        secret = {{ env = "KEEPER_TOKEN" }}
         [selection]
         silent_ms = 200
         [[camera]]
@@ -102,6 +108,7 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
     def run() -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "facesieve", "serve", "--config", str(config), "--log-json"]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "WATCHER_TOKEN": TOKEN}
+        environment["KEEPER_TOKEN"] = KEEPER
         running.append(subprocess.Popen(command, stderr=log, env=environment, cwd=tmp_path, text=True))
         return running[-1]
 
@@ -113,6 +120,7 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
     text = (tmp_path / "log").read_text()
     assert "s3cret" not in text
     assert TOKEN not in text
+    assert KEEPER not in text
     assert all(json.loads(line) for line in text.splitlines())
 
 
@@ -181,3 +189,34 @@ def test_sigterm_ends_the_tracks_and_delivers_them(start, inbox: Inbox, tmp_path
     states = [e for e in inbox.events() if e.type == "camera_state" and e.origin.camera == "gone"]
     assert {"connecting", "lost", "backing_off"} <= {e.state for e in states}
     assert all("s3cret" not in e.reason for e in states)
+
+
+def test_cameras_over_the_api_outlive_sigkill(start, inbox: Inbox, tmp_path: Path) -> None:
+    process = start()
+    port = tomllib.loads((tmp_path / "cameras.toml").read_text())["serve"]["port"]
+    url = f"http://127.0.0.1:{port}/api/v1/cameras"
+    client = httpx.Client(headers={"Authorization": f"Bearer {KEEPER}"}, timeout=20)
+
+    def cameras() -> dict[str, str]:
+        try:
+            return {camera["name"]: camera["state"] for camera in client.get(url).json()}
+        except httpx.TransportError:
+            return {}
+
+    until(cameras)
+    added = {"name": "added", "url": "rtsp://127.0.0.1:9/x", "zones": [[[0, 0], [1, 0], [1, 1]]]}
+    assert client.post(url, json=added).status_code == 201
+    assert client.post(f"{url}/desk/pause").status_code == 200
+    assert client.delete(f"{url}/gone").status_code == 204
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process = start()
+    until(cameras)
+    found = cameras()
+    assert found.keys() == {"added", "desk"}
+    assert found["desk"] == "stopped"
+    assert client.post(f"{url}/desk/resume").status_code == 200
+    until(lambda: cameras()["desk"] == "live")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    client.close()
