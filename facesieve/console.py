@@ -123,6 +123,9 @@ class Screen:
             self.error(str(outcome.error))
         elif outcome.damage:
             self.error(f"{printable(outcome.spec)}: partial: {outcome.damage}")
+        if outcome.interrupted and not self._quiet:
+            said = f"{printable(outcome.spec)}: interrupted; what was finished is written"
+            self._err.print(Text(said), soft_wrap=True)
         if outcome.report is not None:
             self.report("Report", outcome.report)
 

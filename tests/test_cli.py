@@ -445,7 +445,7 @@ def test_a_pipe_cannot_go_back_to_an_index_at_the_end(shared: Path, yunet: Path,
 
 def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_path: Path) -> None:
     pipe, feed = os.pipe()
-    running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=pipe)
+    running = process("-", "--out", tmp_path / "out", "--config", yunet, stdin=pipe)
     os.close(pipe)
     clip = (shared / "videos/asl/yes.mkv").read_bytes()
     with os.fdopen(feed, "wb") as writer:  # the pipe stays open: the film never ends by itself
@@ -458,6 +458,7 @@ def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_pat
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
+    assert b"-: interrupted; what was finished is written" in err  # type: ignore[operator]
     facts = json.loads((tmp_path / "out/run.json").read_text())
     assert facts["interrupted"] is True
     assert {track["end"] for track in lines_of(tmp_path / "out/tracks.jsonl")} == {"shutdown"}

@@ -133,14 +133,19 @@ def _sources(look: Look) -> str:
 
 def _source_row(source: Source, people: int | None, look: Look) -> str:
     run = source.results.run
-    length = run.source.duration_s if run is not None else None
-    cells = ["" if length is None else span(length), *([] if people is None else [f"{people:,}"])]
+    cells = [_length(run), *([] if people is None else [f"{people:,}"])]
     cells += [f"{len(source.results.tracks):,}", f"{source.results.shots.number:,}"]
     name = escape(source.name)
     if (look.gallery.folder / source.path("report.html")).is_file():
         name = f'<a href="{look.pictures.link(source.path("report.html"))}">{name}</a>'
     row = "".join(f'<td class="number">{cell}</td>' for cell in cells)
     return f'<tr><th scope="row">{name}</th>{row}</tr>'
+
+
+def _length(run: Run | None) -> str:
+    if run is not None and run.source.stills:
+        return count(run.counts.frames, "picture") if run.counts.frames is not None else ""
+    return "" if run is None or run.source.duration_s is None else span(run.source.duration_s)
 
 
 def empty(gallery: Gallery) -> str:

@@ -278,6 +278,15 @@ def test_a_course_is_drawn_in_the_unit_of_the_shots(tmp_path: Path, make_result)
     assert "[0.4,0.8,1]" in track
 
 
+def test_pictures_are_counted_where_films_have_a_length(tmp_path: Path, make_result) -> None:
+    pictures = {"source": {"name": "album", "stills": True, "duration_s": 4.0}, "counts": {"frames": 4}}
+    write(tmp_path / "a", [make_result(1)], pictures)
+    write(tmp_path / "b", [make_result(1)], {"source": {"name": "door.mp4", "duration_s": 12.0}})
+    html = render_report(tmp_path).read_text()
+    assert 'album</a></th><td class="number">4 pictures</td>' in html
+    assert 'door.mp4</a></th><td class="number">12.0 s</td>' in html
+
+
 def test_requirements_in_words() -> None:
     assert sieve(0, 41, {"unfit": 41}, {"yaw": 12, "inter_eye_distance": 29}, {"yaw": "yaw > 40°"}) == (
         "Kept 0 of 41: too small (29), yaw > 40° (12)"
