@@ -217,7 +217,7 @@ class PlanCache:
             file = lock.open("w")
         except OSError as error:
             raise EngineUnavailable(
-                f"{self.folder}: cannot store plans there ({error.strerror}); name another cache folder"
+                f"{self.folder}: cannot store plans there ({error.strerror}); set FACESIEVE_CACHE to another"
             ) from error
         with file:
             try:
