@@ -1,5 +1,5 @@
 """python -m facesieve.fiqa.student STAGE RECIPE: prepare, embed, labels, freeze, train, release; then tracks
-(embed with --data), head.
+(embed with --data), head, readout.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..lightqnet import LightQNet
 from . import stages
 from .head import student_of
 from .recipe import read_recipe
-from .refit import make_tracks, refit
+from .refit import make_tracks, read_out, refit, release_embedding
 from .train import Trainer, averaged_network
 
-STAGES = ("prepare", "embed", "labels", "freeze", "train", "release", "tracks", "head")
+STAGES = ("prepare", "embed", "labels", "freeze", "train", "release", "tracks", "head", "readout")
 
 NOTES = {
     "inputs": {"chips": "(n, 112, 112, 3) uint8 RGB, ArcFace alignment"},
@@ -86,6 +86,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.stage == "head":
         student = refit(recipe, student_of(arguments.weights), arguments.data, arguments.tracks)
         stages.release(student, recipe, material, arguments.weights, NOTES)
+        return
+    if arguments.stage == "readout":
+        student = read_out(recipe, student_of(arguments.weights), arguments.data, arguments.tracks)
+        release_embedding(student, recipe, material, arguments.weights)
         return
     student = stages.start(recipe, material, arguments.dlib)
     if arguments.first is not None:

@@ -145,7 +145,7 @@ def _loss(
 
 def merge_heads(student: Student, heads: Sequence[QualityHead], shares: Sequence[float]) -> Student:
     """A student whose quality is Σ share · head and whose trunk and embedding are the given one's."""
-    merged = Student(hidden=sum(head.l1.out_features for head in heads))
+    merged = Student(hidden=sum(head.l1.out_features for head in heads), wide=student.wide)
     kept = {k: v for k, v in student.state_dict().items() if not k.startswith(("norm.", "l1.", "l2."))}
     means = [_fitted(head.norm.running_mean) for head in heads]
     spreads = [(_fitted(head.norm.running_var) + head.norm.eps).sqrt() for head in heads]
@@ -197,7 +197,8 @@ def student_of(path: Path) -> Student:
     }
     if "l1.weight" not in found:
         raise ModelInvalid(f"expected an exported student with a weight l1.weight: {path}")
-    student = Student(hidden=len(found["l1.weight"]))
+    hidden, features = found["l1.weight"].shape
+    student = Student(hidden=hidden, wide=found["fc.weight"].shape[1] == features)
     state = student.state_dict()
     missing = {name for name in state if name not in found and name != "norm.num_batches_tracked"}
     if missing:

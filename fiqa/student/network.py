@@ -19,7 +19,8 @@ class Student(nn.Module):
 
     levels: (width, blocks) a level. size: px of dlib's chip at the trunk's input (150 is dlib's own). mirror:
     run the mirror image as well; the embedding is the mean of both and the quality sees how far apart they
-    are, which is FaceQAN's symmetry term. eyes: the quality also sees the eye distance.
+    are, which is FaceQAN's symmetry term. eyes: the quality also sees the eye distance. wide: the
+    embedding is read out of all levels (student.readout), not of the last one alone.
     """
 
     mean: Tensor
@@ -31,15 +32,16 @@ class Student(nn.Module):
         mirror: bool = False,
         eyes: bool = False,
         hidden: int = 128,
+        wide: bool = False,
     ) -> None:
         super().__init__()
         self.chip = DlibChip(size)
         self.trunk = Trunk(levels)
-        self.fc = nn.Linear(self.trunk.width, EMBEDDING)
-        self.mirror, self.eyes = mirror, eyes
+        self.mirror, self.eyes, self.wide = mirror, eyes, wide
         counts = [count for _, count in levels]
         self.ends = [sum(counts[: i + 1]) - 1 for i in range(len(counts))]
         features = sum(width for width, _ in levels)
+        self.fc = nn.Linear(features if wide else self.trunk.width, EMBEDDING)
         self.norm = nn.BatchNorm1d(features, affine=False)
         self.l1 = nn.Linear(features + int(mirror) + int(eyes), hidden)
         self.l2 = nn.Linear(hidden, 1)
@@ -62,7 +64,8 @@ class Student(nn.Module):
         with torch.no_grad():
             self.fc.bias.copy_(-centre)
             if self.trunk.width == dlib.trunk.width and len(kept) > at - LEVELS[-1][1]:
-                self.fc.weight.copy_(dlib.fc.weight)
+                self.fc.weight[:, : -self.trunk.width] = 0.0
+                self.fc.weight[:, -self.trunk.width :] = dlib.fc.weight
 
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 3, 112, 112) 0..255 → (n, 128) embedding before scaling, (n, f) means of every level."""
@@ -77,8 +80,9 @@ class Student(nn.Module):
     def tail(self, x: Tensor, means: list[Tensor], blocks: int) -> tuple[Tensor, Tensor]:
         """What `body` left to do: embedding before scaling, means of every level."""
         x, more = self._blocks(x, blocks, len(self.trunk.blocks))
-        means = [*means, *more]
-        return self.fc(means[-1]), torch.cat(means, dim=1)
+        levels = [*means, *more]
+        every = torch.cat(levels, dim=1)
+        return self.fc(every if self.wide else levels[-1]), every
 
     def _blocks(self, x: Tensor, first: int, last: int) -> tuple[Tensor, list[Tensor]]:
         means = []

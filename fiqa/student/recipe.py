@@ -85,6 +85,18 @@ class Head(Part):
     seed: int = 0
 
 
+class Readout(Part):
+    """The embedding read out of all levels of the finished trunk. shares: of each recogniser's foretold
+    embedding; own_share: of the student's own as it is. clean_share: as in Training. decay: of the ridge
+    regression, a share of the number of chips. strongest: the last version of a chip that takes part."""
+
+    shares: dict[str, float] = {"foamliu": 1.3, "dlib": 1.0}
+    own_share: float = 1.0
+    clean_share: float = 0.5
+    decay: float = 0.01
+    strongest: int = 2
+
+
 class Recipe(Part):
     """One student."""
 
@@ -93,6 +105,7 @@ class Recipe(Part):
     labels: Labels = Labels()
     training: Training = Training()
     head: Head = Head()
+    readout: Readout = Readout()
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,11 +1,14 @@
-"""The stages that fit the quality head alone, on the chips of `prepare` and on made-up tracks.
+"""The stages that fit what stands on the finished trunk, on the chips of `prepare` and on made-up tracks.
 
-tracks  shared data → the tracks' chips (embed them as the others, with --data)
-head    shipped student → the same with another quality head, and its card
+tracks   shared data → the tracks' chips (embed them as the others, with --data)
+head     shipped student → the same with another quality head, and its card
+readout  shipped student → the same with the embedding read out of all levels; quality stays bit for bit
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,12 +19,14 @@ from ...stream.errors import SourceMissing
 from ...stream.types import F32, U8
 from ..faces import read_faces
 from .dataset import Versions, read_versions
-from .footage import build_tracks
+from .export import export_student
+from .footage import FOOTAGE, build_tracks
 from .head import HeadLesson, fit_head, head_labels, head_of, merge_heads, shares_of
 from .labels import outcome
 from .network import Student
+from .readout import fit_readout, unit_rows, with_readout
 from .recipe import Recipe
-from .stages import Material, read_material
+from .stages import Material, examine, read_material
 
 
 def make_tracks(recipe: Recipe, shared: Path, data: Path, out: Path) -> None:
@@ -48,6 +53,45 @@ def refit(recipe: Recipe, student: Student, data: Path, tracks: Path) -> Student
     fitted = [fit_head(lesson, settings, settings.seed + number) for number in range(settings.heads)]
     heads = [head_of(student), *fitted]
     return merge_heads(student, heads, shares_of(heads, lesson.features[lesson.rows], settings.kept))
+
+
+def read_out(recipe: Recipe, student: Student, data: Path, tracks: Path) -> Student:
+    """The student with its embedding read out of all levels; held-out people are left out."""
+    settings = recipe.readout
+    material, footage = read_material(recipe, data), read_material(recipe, tracks)
+    both = _joined(material.versions, footage.versions)
+    seen = (both.version <= settings.strongest) | (both.version == FOOTAGE)
+    held = np.isin(both.identity, np.unique(material.versions.identity[material.held]))
+    features = np.concatenate([level_means(student, m.versions.chips) for m in (material, footage)])
+    undamaged = both.version == 0
+    source = np.flatnonzero(undamaged)[both.source]
+    teachers = {}
+    for name in settings.shares:
+        tables = [m.embeddings[name].astype(np.float32).mean(axis=0) for m in (material, footage)]
+        table = unit_rows(np.concatenate(tables))
+        table = unit_rows(table - table[undamaged].mean(axis=0))
+        share = settings.clean_share
+        teachers[name] = unit_rows(share * table[source] + (1 - share) * table)
+    with torch.inference_mode():
+        inputs = torch.from_numpy(features if student.wide else features[:, -student.trunk.width :])
+        own = unit_rows(student.fc(inputs).numpy())
+    weight, bias = fit_readout(features, teachers, own, np.flatnonzero(seen & ~held), settings)
+    return with_readout(student, weight, bias)
+
+
+def release_embedding(student: Student, recipe: Recipe, material: Material, path: Path) -> None:
+    """Exports a student of unchanged quality over the one at path (.onnx).
+
+    Of its card only what the embedding changes is written anew; `verification` is left out until fiqa.linking
+    has measured it."""
+    export_student(student, path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    card.pop("verification", None)
+    card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    figures, _ = examine(student, material)
+    card["held_out"] |= {name: value for name, value in figures.items() if name.startswith("student")}
+    card["recipe"]["readout"] = recipe.readout.model_dump(mode="json")
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
 
 
 def _lesson(
