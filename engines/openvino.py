@@ -37,7 +37,7 @@ Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
 _LARGEST_TENSOR = 1 << 30
 log = logging.getLogger(__name__)
-_GRAPH_FORM = 3
+_GRAPH_FORM = 4
 """Of what _with_pixels and openvino_graphs write; a compiled network of another form must not be loaded."""
 _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 
