@@ -61,13 +61,7 @@ class Identification(Closing):
     ) -> None:
         self._config, self._linking, self._out = config, linking, out
         self._top_k, self._clock = top_k, clock
-        self._store = open_store(config.store)
-        if (known := self._store.embedder()) is not None:
-            try:
-                self._store.bind(linking.name, known[1])
-            except ConfigError:
-                self._store.close()
-                raise
+        self._store = open_store_of(linking, config.store)
         self._linker: Linker | None = None
         self._source: tuple[str, str, str] | None = None
         self._visits: list[Visit] = []
@@ -161,6 +155,18 @@ def open_store(place: str | None, sealer: Sealer | None = None) -> IdentityStore
 
         return SqlStore(PostgresDatabase(place), sealer)
     return SqlStore(SqliteDatabase(None if place is None else Path(place)), sealer)
+
+
+def open_store_of(linking: Linking, place: str | None, sealer: Sealer | None = None) -> IdentityStore:
+    """open_store; ConfigError, too, for a store that holds another network's embeddings."""
+    store = open_store(place, sealer)
+    try:
+        if (known := store.embedder()) is not None:
+            store.bind(linking.name, known[1])
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def actor(command: str) -> str:

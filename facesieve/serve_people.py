@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .config import IdentityConfig
-from .identify import Linking, actor, appearance, open_store, retention
+from .identify import Linking, actor, appearance, open_store_of, retention
 from .stream.decode.names import slug
 from .stream.identity.index import ExactIndex, GraphIndex
 from .stream.identity.linker import Linker, Visit
@@ -36,7 +36,8 @@ class LivePeople(Closing):
 
     state: the service's folder; pictures of the people lie below it in `people/`, and go when their person
     does, whoever deleted it. That and retention are looked after at the start and every hour. sealer: of
-    pictures, whose names then end in .enc, and of embeddings.
+    pictures, whose names then end in .enc, and of embeddings. Raises ConfigError for a store that needs
+    another key or holds another network's embeddings.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class LivePeople(Closing):
         self._linker: Linker | None = None
         self._closing = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="people")
-        self._store: IdentityStore = self._worker.submit(open_store, self.place, sealer).result()
+        self._store: IdentityStore = self._worker.submit(open_store_of, linking, self.place, sealer).result()
         self._worker.submit(self._reseal)  # in the store's thread: nobody is deleted meanwhile
         self._keeper = threading.Thread(target=self._keep, name="people-retention", daemon=True)
         self._keeper.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -44,9 +45,9 @@ def seen(track: int) -> TrackResult:
     )
 
 
-def people(state: Path, sealer: Sealer | None) -> LivePeople:
+def people(state: Path, sealer: Sealer | None, linking: Linking = LINKING) -> LivePeople:
     state.mkdir(exist_ok=True)
-    return LivePeople(IdentityConfig(enabled=True), LINKING, state, Noon(), sealer)
+    return LivePeople(IdentityConfig(enabled=True), linking, state, Noon(), sealer)
 
 
 def identify(live: LivePeople, track: int) -> int:
@@ -94,6 +95,18 @@ def test_a_wrong_or_missing_key_is_one_clear_error_at_the_start(tmp_path: Path) 
             people(tmp_path, wrong)
     with closing(open_store(str(tmp_path / "identities.db"), Encrypting([KEY]))) as store:
         np.testing.assert_allclose(store.tracks()[0].template, EMBEDDING, atol=1e-6)
+
+
+def test_another_networks_people_are_refused_at_the_start(tmp_path: Path) -> None:
+    """Else every track of a service with new weights would end without an identity, and a search by face
+    would compare what cannot be compared."""
+    with closing(people(tmp_path, None)) as live:
+        who = identify(live, 1)
+    newer = replace(LINKING, name="scripted@11111111")
+    with pytest.raises(ConfigError, match=r"scripted@00000000 .*cannot be compared.*scripted@11111111"):
+        people(tmp_path, None, newer)
+    with closing(people(tmp_path, None)) as live:
+        assert identify(live, 2) == who, "what is there stays as it was"
 
 
 def test_once_started_with_a_new_key_in_front_the_old_one_may_go(tmp_path: Path) -> None:
