@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from facesieve.build import Built, Sharing, build
 from facesieve.config import parse_config
+from facesieve.stream import bystanders
 from facesieve.stream.align import align
 from facesieve.stream.bystanders import MARGIN, WithoutOthers
 from facesieve.stream.decode.video import VideoSource
@@ -39,12 +40,14 @@ def crowd(shared: Path) -> list[Frame]:
         return [frame for frame in itertools.islice(source, 92) if frame.index % 12 == 0]
 
 
-def embedded(built: Built, frame: Frame, found: Detections, index: int) -> F32:
+def scored(built: Built, frame: Frame, found: Detections, index: int) -> tuple[F32, float]:
+    """The embedding of a face, and its calibrated quality."""
     made = align(frame, found, index, 1)
     assert isinstance(made, Crop)
-    vector = built.scorer.score([made])[0].embedding
-    assert vector is not None
-    return vector
+    quality = built.scorer.score([made])[0]
+    assert quality.embedding is not None
+    assert quality.calibrated is not None
+    return quality.embedding, quality.calibrated
 
 
 def moved(found: Detections) -> Detections:
@@ -55,11 +58,20 @@ def moved(found: Detections) -> Detections:
     return replace(found, landmarks=points.astype(np.float32))
 
 
-def test_a_recogniser_no_longer_knows_the_others(built: Built, crowd: list[Frame]) -> None:
-    """The control: seen again in the clear picture, those faces are linked; in the blurred one none is."""
-    assert built.linking is not None
-    join = built.linking.thresholds.join
-    clear, blurred = [], []
+@dataclass(frozen=True)
+class Neighbour:
+    """Another face in somebody's portrait: its quality, and how alike it is to itself, seen again in the
+    clear picture, in the blurred one, and in one where it is plain grey."""
+
+    quality: float
+    clear: float
+    blurred: float
+    grey: float
+
+
+@pytest.fixture(scope="module")
+def neighbours(built: Built, crowd: list[Frame]) -> list[Neighbour]:
+    made = []
     for frame in crowd:
         found = built.detector.detect(frame)
         again = moved(found)
@@ -68,13 +80,36 @@ def test_a_recogniser_no_longer_knows_the_others(built: Built, crowd: list[Frame
                 continue
             rest = np.delete(found.boxes, own, 0)
             alone = replace(frame, picture=WithoutOthers(frame.picture, found.boxes[own], rest))
-            known = embedded(built, frame, found, other)
-            clear.append(float(known @ embedded(built, frame, again, other)))
-            blurred.append(float(known @ embedded(built, alone, again, other)))
-    assert len(clear) >= 8
-    assert np.median(clear) > join
-    assert max(blurred) < join, sorted(blurred)
-    assert np.median(blurred) < 0.3
+            known, quality = scored(built, frame, found, other)
+            clear, blurred = (float(known @ scored(built, f, again, other)[0]) for f in (frame, alone))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(bystanders, "_coarse", lambda pixels, _cell: np.full_like(pixels, 128))
+                grey = float(known @ scored(built, alone, again, other)[0])
+            made.append(Neighbour(quality, clear, blurred, grey))
+    return made
+
+
+def test_a_recogniser_no_longer_knows_the_others(built: Built, neighbours: list[Neighbour]) -> None:
+    """The control: seen again in the clear picture, those faces are linked; in the blurred one none is. Left
+    out are faces that are hopeless before they are blurred: nothing links those, however alike."""
+    assert built.linking is not None
+    limits = built.linking.thresholds
+    others = [n for n in neighbours if n.quality >= limits.min_quality]
+    assert len(others) >= 8
+    assert np.median([n.clear for n in others]) > limits.join
+    assert max(n.blurred for n in others) < limits.join
+    assert max(n.blurred for n in others) < 0.3
+    assert np.median([n.blurred for n in others]) < 0.1
+
+
+def test_hopeless_faces_are_no_more_alike_blurred_than_painted_over(
+    built: Built, neighbours: list[Neighbour]
+) -> None:
+    """Bad faces look like each other and like no face at all: the similarity that is left is not theirs."""
+    assert built.linking is not None
+    hopeless = [n for n in neighbours if n.quality < built.linking.thresholds.min_quality]
+    assert len(hopeless) >= 8
+    assert max(n.blurred - n.grey for n in hopeless) < 0.15
 
 
 def _beside(own: F32, other: F32) -> bool:
