@@ -114,7 +114,7 @@ class LivePeople(Closing):
         summary = result.summary
         told = narrator.identified(
             identity,
-            len(self._store.tracks(identity=identity)),
+            self._store.track_count(identity),
             self._store.merged_from(identity),
             f"{summary.track}-{summary.window}",
             at,
