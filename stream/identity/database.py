@@ -13,6 +13,7 @@ from ..errors import ConfigError, OutputError, OutputFull, OutputUnwritable
 
 Row = tuple[Any, ...]
 BUSY_S = 30.0
+CACHE_KB = 512  # of pages in memory: a service would take the first hour to fill SQLite's own 2 MB
 MAGIC = b"SQLite format 3\x00"
 
 
@@ -62,6 +63,7 @@ class SqliteDatabase:
                 for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                     self._connection.execute(f"PRAGMA {pragma}")
                 self._connection.execute("PRAGMA secure_delete = ON")
+                self._connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         except BaseException:
             self._connection.close()
             raise

@@ -89,6 +89,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> int:
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")
+    db.execute("PRAGMA cache_size = -512")  # KB: an event is written once and read once
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version not in (0, 1, _VERSION):
         raise OutputUnwritable(
