@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from facesieve.engines.models.scrfd import Scrfd
 from facesieve.engines.models.yunet import YuNet
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
 from facesieve.engines.openvino import OpenVinoEngine
 from facesieve.engines.signature import PixelInput
+from facesieve.engines.timing import call_seconds
 
 KINDS = {"chips": None, "scrfd": Scrfd.PIXELS, "plain": YuNet.PIXELS}
 
@@ -33,35 +33,21 @@ def opened(engine: str, precision: Any, model: Path, kind: str, threads: int) ->
     return OnnxRuntimeEngine(model, pixels=pixels, threads=threads)
 
 
-def timed(engine: Any, pixels: np.ndarray, seconds: float) -> dict[str, float]:
-    name = next(iter(engine.inputs))
-    feeds: dict[str, Any] = {name: pixels}
-    for extra in engine.inputs.keys() - {name}:
-        feeds[extra] = np.full(len(pixels), 60, np.float32)
-    engine.infer(feeds)
-    spent: list[float] = []
-    end = time.perf_counter() + seconds
-    while not spent or time.perf_counter() < end:
-        start = time.perf_counter()
-        engine.infer(feeds)
-        spent.append(time.perf_counter() - start)
-    return {"ms": float(np.median(spent)) * 1e3, "least_ms": min(spent) * 1e3, "runs": len(spent)}
-
-
 def main() -> None:
     engine_name, precision, model, kind, threads = sys.argv[1:]
     start = time.perf_counter()
     engine = opened(engine_name, precision, Path(model), kind, int(threads))
     print(json.dumps({"open_ms": (time.perf_counter() - start) * 1e3}), flush=True)
-    generator = np.random.default_rng(0)
     for line in sys.stdin:
         asked = json.loads(line)
         height, width = asked["size"] or (112, 112)
-        # Smooth pictures: noise would saturate the networks and find thousands of faces.
-        coarse = generator.integers(0, 256, (asked["batch"], -(-height // 16), -(-width // 16), 3))
-        pixels = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width].astype(np.uint8)
         try:
-            answer: dict[str, Any] = timed(engine, np.ascontiguousarray(pixels), asked["seconds"])
+            spent = call_seconds(engine, (asked["batch"], height, width, 3), asked["seconds"])
+            answer: dict[str, Any] = {
+                "ms": statistics.median(spent) * 1e3,
+                "least_ms": min(spent) * 1e3,
+                "runs": len(spent),
+            }
         except Exception as failure:  # noqa: BLE001 - a cell of the table, not the table
             answer = {"error": f"{type(failure).__name__}: {str(failure)[:160]}"}
         answer["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -65,7 +65,8 @@ def timings(
             spent: dict[tuple[str, str], list[float]] = {key: [] for key in engines}
             for _ in range(ROUNDS):
                 for key, engine in engines.items():
-                    spent[key].append(_round(engine, shape, seconds / ROUNDS) / shape[0] * 1e3)
+                    calls = call_seconds(engine, shape, seconds / ROUNDS)
+                    spent[key].append(statistics.median(calls) / shape[0] * 1e3)
             ms = {key: statistics.median(values) for key, values in spent.items()}
             reference = ms.get(("onnxruntime", "fp32"))
             taken += [
@@ -121,8 +122,9 @@ def _shapes(engine: Engine, size: tuple[int, int], batches: Sequence[int]) -> li
     return [(n, height or size[0], width or size[1], 3) for n in ([batch] if batch is not None else batches)]
 
 
-def _round(engine: Engine, shape: tuple[int, ...], seconds: float) -> float:
-    """Median seconds of a call; the first, which may compile, is not counted."""
+def call_seconds(engine: Engine, shape: tuple[int, ...], seconds: float) -> list[float]:
+    """What calls with pixels (n, h, w, 3) take, for so many seconds and at least once; the first, which may
+    compile, is not counted."""
     feeds = _feeds(engine.inputs, shape)
     engine.infer(feeds)
     spent: list[float] = []
@@ -131,7 +133,7 @@ def _round(engine: Engine, shape: tuple[int, ...], seconds: float) -> float:
         start = time.perf_counter()
         engine.infer(feeds)
         spent.append(time.perf_counter() - start)
-    return statistics.median(spent)
+    return spent
 
 
 def _feeds(inputs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:

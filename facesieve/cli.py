@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +17,7 @@ from .fiqa import cli as fiqa
 from .fiqa.evaluate import cli as evaluation
 from .fiqa.validate import cli as validation
 from .stream.errors import EXIT_INTERRUPTED, ConfigError, EngineUnavailable, FacesieveError, NoFrames
+from .stream.interrupts import interruptible
 from .stream.policy import Diversity, Emit
 
 app = typer.Typer(
@@ -182,7 +178,7 @@ def run(
         settings = settings.model_copy(update={"models": allowed})
     screen = Screen(quiet=quiet, as_json=as_json)
     codes: list[int] = []
-    with _interruptible() as stop, screen.following():
+    with interruptible() as stop, screen.following():
         for outcome in run_sources(
             sources,
             out,
@@ -330,26 +326,6 @@ def _selecting(
     asked = {"diversity": diversity, "emit": emit, "profile": profile, "prefer_fit": prefer_fit or None}
     table = {name: value for name, value in asked.items() if value is not None}
     return settings.model_copy(update={"selection": settings.selection.model_copy(update=table)})
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C (and SIGTERM) ask for a clean end; a second one ends at once."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before: dict[int, Any] = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 app.command("match")(results_cli.match)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from dataclasses import dataclass, field
+
+from ..stream.interrupts import interruptible
 
 
 @dataclass(slots=True)
 class Stopping:
-    """Called between two steps: whether this one was the last. interrupted: because somebody asked.
+    """Called between two steps: whether this one was the last. interrupted: `asked`, by somebody.
 
     until_s: of `clock`, infinite for no limit.
     """
 
     until_s: float = float("inf")
     clock: Callable[[], float] = time.monotonic
-    interrupted: bool = False
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def interrupted(self) -> bool:
+        return self.asked.is_set()
 
     def __call__(self) -> bool:
         return self.interrupted or self.clock() >= self.until_s
@@ -32,18 +36,6 @@ def stopping(minutes: float | None = None) -> Iterator[Stopping]:
 
     minutes: from now, after which to end likewise; None for no limit.
     """
-    stop = Stopping() if minutes is None else Stopping(time.monotonic() + 60 * minutes)
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.interrupted:
-            raise KeyboardInterrupt
-        stop.interrupted = True
-
-    before: dict[int, Any] = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    until_s = float("inf") if minutes is None else time.monotonic() + 60 * minutes
+    with interruptible() as asked:
+        yield Stopping(until_s, asked=asked)

@@ -28,7 +28,17 @@ Point = Annotated[tuple[float, ...], Field(min_length=2, max_length=2)]
 Areas = Annotated[tuple[CheckedPolygon, ...], Field(max_length=32)]
 
 
-class NewCamera(_In):
+class _CameraParts(_In):
+    username: Login | None = None
+    password: SecretStr | None = None
+    secret: CameraName | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    hz: Hz | None = None
+    zones: Areas = ()
+    masks: Areas = ()
+
+
+class NewCamera(_CameraParts):
     """A camera to be served. Its host must lie in serve.camera_networks. secret: the name of one of
     serve.camera_secrets, as its password. hz: detections a second, None = the configuration's. zones: faces
     whose middle lies in none of them are not processed; without zones all are. masks: painted grey, and no
@@ -37,28 +47,14 @@ class NewCamera(_In):
 
     name: CameraName
     url: Url
-    username: Login | None = None
-    password: SecretStr | None = None
-    secret: CameraName | None = None
-    transport: Literal["tcp", "udp"] = "tcp"
-    hz: Hz | None = None
-    zones: Areas = ()
-    masks: Areas = ()
     keep: bool = True
 
 
-class CameraChange(_In):
+class CameraChange(_CameraParts):
     """What of a camera is to be otherwise; what is left out stays. With another url the old password is
     forgotten: send it again. See NewCamera."""
 
     url: Url = ""
-    username: Login | None = None
-    password: SecretStr | None = None
-    secret: CameraName | None = None
-    transport: Literal["tcp", "udp"] = "tcp"
-    hz: Hz | None = None
-    zones: Areas = ()
-    masks: Areas = ()
 
 
 class Camera(_Out):
