@@ -148,7 +148,11 @@ class IdentityDeleted(_Event):
 
 
 Event = TrackStarted | Shot | TrackEnded | IdentityUpdated | IdentityDeleted | CameraState
-_ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+_ANY: TypeAdapter[Event] = TypeAdapter(
+    Annotated[Event, Field(discriminator="type")],
+    # Not the values: ids are all different, and pydantic would keep 16,384 of them.
+    config=ConfigDict(cache_strings="keys"),
+)
 
 
 @dataclass(frozen=True, slots=True)

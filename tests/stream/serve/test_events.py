@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 
 import cv2
@@ -127,6 +128,20 @@ def test_the_schema_names_every_kind_and_refuses_strangers() -> None:
     assert parse_event(json.dumps(body)).type == "camera_state"
     with pytest.raises(ValueError, match="extra"):
         parse_event(json.dumps(body | {"surprise": 1}))
+
+
+def test_reading_events_keeps_none_of_their_ids() -> None:
+    status = CameraStatus("gate", State.LIVE, 1_700_000_000.0)
+    body = camera_state(status, "b00t", 1, degraded=False, monotonic_s=1.0).event.model_dump()
+
+    def read(first: int) -> None:
+        for number in range(first, first + 500):
+            parse_event(json.dumps(body | {"id": f"boot-{number:020}"}))
+
+    read(0)
+    before = sys.getallocatedblocks()
+    read(500)
+    assert sys.getallocatedblocks() - before < 100
 
 
 def test_a_deletion_names_all_tracks_in_events_that_a_broker_takes() -> None:
