@@ -83,6 +83,28 @@ def test_unet(dim: int, multipliers: tuple[int, ...]) -> None:
     assert apart(got, plain.unet(network.state_dict(), x, time, dim, len(multipliers))) < 1e-6
 
 
+def test_gradients_of_the_unet() -> None:
+    network = shaken(diffiqa.UNet(16, (1, 2)))
+    x, time = torch.randn((2, 3, 16, 16), dtype=torch.float64), torch.tensor([0, 77])
+    weights = dict(network.named_parameters())
+    got = torch.autograd.grad((network(x, time) ** 2).mean(), list(weights.values()))
+    expected = torch.autograd.grad((plain.unet(weights, x, time, 16, 2) ** 2).mean(), list(weights.values()))
+    for name, ours, theirs in zip(weights, got, expected, strict=True):
+        assert (ours - theirs).norm() < 1e-6 * (1e-6 + theirs.norm()), name
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["with gradients", "without"])
+def test_unet_in_bfloat16(training: bool) -> None:
+    network = shaken(diffiqa.UNet(16, (1, 2))).float()
+    x, time = torch.randn((2, 3, 32, 32)), torch.tensor([0, 77])
+    with torch.no_grad():
+        exact = network(x, time)
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
+        rough = network.to(memory_format=torch.channels_last)(x, time)
+    assert (rough.detach().float() - exact).norm() < 0.05 * exact.norm()
+
+
 def test_diffusion_and_its_score() -> None:
     network = diffiqa.UNet(8, (1, 2)).eval()
     diffusion = diffiqa.Diffusion(network).eval()
