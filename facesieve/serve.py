@@ -36,6 +36,7 @@ from .stream.ports import Clock
 from .stream.sealing import Encrypting, Plain, Sealer
 from .stream.serve.delivery import Delivery, Receiver
 from .stream.serve.events import Message
+from .stream.serve.following import Following
 from .stream.serve.receivers.folder import EventFolder
 from .stream.serve.receivers.kafka import Kafka
 from .stream.serve.receivers.mqtt import Mqtt
@@ -58,16 +59,16 @@ class WallTime:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A running service and its parts. emit: tells an event, to the spool and to those who watch."""
+    """A running service and its parts."""
 
     config: ServeConfig
     built: Built
     service: Service
     control: CameraControl
     spool: Spool
-    emit: Callable[[Message], None]
     delivery: Delivery
     people: LivePeople | None
+    following: Following | None
 
 
 def _nobody(message: Message) -> None:
@@ -105,12 +106,6 @@ def serving(
         spool = stack.enter_context(
             Spool(config.serve.state / "spool.db", list(receivers), max_bytes=most, sealer=seal)
         )
-        found = spool.recover(boot, clock.now_s())
-        if found:
-            _LOG.warning("%d tracks that a crash cut short were ended", found)
-        delivery = stack.enter_context(
-            Delivery(spool, receivers, rng=random.Random(boot), grace_s=config.serve.stop_s / 2)
-        )
         built = stack.enter_context(closing(build(config, sharing=_sharing(config))))
         scorer = built.scorer
         for part in (scorer, built.assessor):
@@ -125,11 +120,20 @@ def serving(
             if isinstance(scorer, BatchingScorer):
                 scorer.cameras = number
 
-        people = None
+        people = following = None
         if built.linking is not None:
             people = stack.enter_context(
                 LivePeople(config.identity, built.linking, config.serve.state, clock, seal)
             )
+            following = stack.enter_context(Following(people, spool, boot=boot, clock=clock, watch=watch))
+            following.try_now()  # before anything is sent: it may show who was deleted meanwhile
+            following.start()
+        found = spool.recover(boot, clock.now_s())
+        if found:
+            _LOG.warning("%d tracks that a crash cut short were ended", found)
+        delivery = stack.enter_context(
+            Delivery(spool, receivers, rng=random.Random(boot), grace_s=config.serve.stop_s / 2)
+        )
         service = stack.enter_context(
             Service(
                 built.pipeline,
@@ -144,7 +148,7 @@ def serving(
         )
         control = CameraControl(service, config, path, file)
         control.begin()
-        yield Serving(config, built, service, control, spool, emit, delivery, people)
+        yield Serving(config, built, service, control, spool, delivery, people, following)
 
 
 def serve(config: ServeConfig, stop: threading.Event, *, path: Path | None = None) -> None:

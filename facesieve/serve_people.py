@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -78,8 +79,14 @@ class LivePeople(Closing):
         """A picture of a person, opened if it is sealed. Raises OSError, ConfigError without its key."""
         return read_sealed(path, self._sealer)
 
+    def refresh(self, store: IdentityStore) -> None:
+        """Whom others deleted is not held in memory any longer. In the store's thread."""
+        if self._linker is not None and store is self._store:
+            self._linker.refresh()
+
     def sweep(self, store: IdentityStore) -> int:
-        """Remove pictures that belong to nobody (any more); how many. In the store's thread.
+        """Remove pictures that belong to nobody (any more), and folders in which none is left; how many
+        pictures. In the store's thread.
 
         Those of tracks that were stored when the folder lay elsewhere stay: it names run and session."""
         kept = {
@@ -89,10 +96,14 @@ class LivePeople(Closing):
             for name in (shot.chip, shot.portrait)
             if name is not None
         }
-        gone = [path for path in (self._state / "people").rglob("*") if path.is_file() and path not in kept]
+        found = sorted((self._state / "people").rglob("*"), reverse=True)  # what is in a folder before it
+        gone = [path for path in found if path.is_file() and path not in kept]
         for path in gone:
             with naming(path):
                 path.unlink(missing_ok=True)
+        for folder in (path for path in found if path.is_dir() and not path.is_symlink()):
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
         return len(gone)
 
     def close(self) -> None:

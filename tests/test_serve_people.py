@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +22,14 @@ from facesieve.stream.errors import ConfigError
 from facesieve.stream.identity.edits import delete_by_user
 from facesieve.stream.identity.thresholds import LinkThresholds
 from facesieve.stream.sealing import Encrypting, Sealer, new_key
-from facesieve.stream.serve.events import Moment
+from facesieve.stream.serve.events import Message, Moment
+from facesieve.stream.serve.following import Following
 from facesieve.stream.serve.narrator import Narrator
+from facesieve.stream.serve.spool import Spool
 from facesieve.stream.serve.web.people import People
 from facesieve.stream.types import BestShot, Crop, Quality, TrackEnd, TrackResult, TrackSummary
 
+ROOT = Path(__file__).resolve().parents[1]
 KEY = new_key()
 AT = Moment(pts_s=1.0, wall_s=1000.0, monotonic_s=1.0)
 LINKING = Linking(None, "scripted@00000000", LinkThresholds(0.6, 0.5, 0.0))
@@ -65,7 +72,7 @@ def test_pictures_are_shown_and_lie_open_only_without_a_key(tmp_path: Path, seal
     with closing(people(tmp_path, sealer)) as live:
         who = identify(live, 1)
         assert identify(live, 2) == who, "the same person, linked by what the store holds"
-        shown = People(live.in_store, live.sweep, live.read)
+        shown = People(live, live.read)
         row = live.in_store(lambda store: store.tracks(identity=who)[0].row)
         picture = shown.picture(who, row, 0, 1)
         assert picture is not None
@@ -81,9 +88,9 @@ def test_pictures_are_shown_and_lie_open_only_without_a_key(tmp_path: Path, seal
 def test_deleted_people_take_their_sealed_pictures_along(tmp_path: Path) -> None:
     with closing(people(tmp_path, Encrypting([KEY]))) as live:
         who = identify(live, 1)
-        found = People(live.in_store, live.sweep, live.read).delete(who, 1000.0, "test")
+        found = People(live, live.read).delete(who, 1000.0, "test")
         assert found is not None
-        assert found[0].pictures == 2
+        assert found.pictures == 2
         assert not [path for path in (tmp_path / "people").rglob("*") if path.is_file()]
 
 
@@ -116,7 +123,7 @@ def test_once_started_with_a_new_key_in_front_the_old_one_may_go(tmp_path: Path)
     with closing(people(tmp_path, Encrypting([new, KEY]))) as live:
         live.in_store(lambda store: store.tracks())  # after what was to be sealed anew
     with closing(people(tmp_path, Encrypting([new]))) as live:
-        shown = People(live.in_store, live.sweep, live.read)
+        shown = People(live, live.read)
         row = live.in_store(lambda store: store.tracks(identity=who)[0].row)
         picture = shown.picture(who, row, 0, 1)
         assert picture is not None
@@ -147,3 +154,65 @@ def test_a_folder_that_was_moved_keeps_its_pictures(tmp_path: Path) -> None:
     with closing(people(tmp_path / "after", None)) as live:
         assert live.in_store(live.sweep) == 0
     assert pictures(tmp_path / "after") == 2
+
+
+def identities(*arguments: object) -> None:
+    """`facesieve identities …` as another process runs it beside the service."""
+    command = [sys.executable, "-m", "facesieve", "identities", *map(str, arguments)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_beside_a_running_service_reaches_spool_receivers_pictures_and_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesieve.stream.serve.following.EVERY_S", 0.05)
+    told: list[Message] = []
+    spool = Spool(tmp_path / "spool.db", ["hook"])
+    with closing(spool), closing(people(tmp_path, None)) as live:
+        following = Following(live, spool, boot="b1", clock=Noon(), watch=told.append)
+        with following:
+            following.start()
+            result, messages = live.identify(seen(1), Narrator("gate", "b1", 1), AT)
+            who = result.summary.identity
+            for message in (Narrator("gate", "b1", 1).ended(result, AT), *messages):
+                spool.put(message, 1.0)
+            assert held(live) == [who]
+            identities("delete", who, "--yes", "--store", tmp_path / "identities.db")
+            assert pictures(tmp_path) == 0, "the command takes them itself, where it can reach them"
+            wait_until(lambda: told)
+            assert held(live) == [], "nobody has to walk by before memory forgets"
+        (deleted,) = told
+        assert deleted.event.type == "identity_deleted"
+        assert deleted.event.identity == who
+        left = [item.message for item in spool.next("hook", 9)]
+        assert [(m.event.type, len(m.images)) for m in left] == [("track_ended", 0), ("identity_deleted", 0)]
+        again = identify(live, 2)
+        assert again != who
+
+
+def test_folders_of_pictures_go_with_the_last_of_them(tmp_path: Path) -> None:
+    """Else a service leaves a folder a track behind for ever."""
+    with closing(people(tmp_path, None)) as live:
+        who = identify(live, 1)
+        assert pictures(tmp_path) == 2
+        People(live, live.read).delete(who, 1000.0, "test")
+        assert list((tmp_path / "people").iterdir()) == []
+        assert identify(live, 2) != who
+        assert pictures(tmp_path) == 2
+
+
+def held(live: LivePeople) -> list[int]:
+    """Whom memory would find by that face."""
+    linker = live._linker
+    assert linker is not None
+    return live.in_store(lambda store: [one for one, _ in linker._index.nearest(EMBEDDING, 0.5)])
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .rows import F64, TrackRow
+from .rows import F64, LiveTrack, TrackRow
 from .store import IdentityStore
 from .templates import LEAST_WEIGHT
 
@@ -92,6 +92,7 @@ def merge_by_user(store: IdentityStore, identity: int, other: int, now_s: float,
     store.pin_tracks(survivor)
     settle(store, survivor)
     store.log(now_s, actor, "merge", survivor, max(identity, other), (moved, 0))
+    store.put_edit(now_s, survivor, left=store.track_count(survivor), merged_from=store.merged_from(survivor))
     return survivor
 
 
@@ -99,8 +100,8 @@ def split_by_user(store: IdentityStore, identity: int, rows: Sequence[int], now_
     """These tracks of a person become another one, to stay so. ValueError unless they are some but not all of
     its own."""
     _living(store, identity)
-    own = {track.row for track in store.tracks(identity=identity)}
-    if not rows or not set(rows) < own:
+    own = {track.row: track for track in store.tracks(identity=identity)}
+    if not rows or not set(rows) < own.keys():
         raise ValueError(
             f"expected some but not all of the tracks of identity {identity} ({sorted(own)}), "
             f"got {sorted(rows)}"
@@ -114,16 +115,25 @@ def split_by_user(store: IdentityStore, identity: int, rows: Sequence[int], now_
         store.pin_tracks(one)
     store.set_apart(identity, other, apart=True)
     store.log(now_s, actor, "split", identity, other, (len(rows), 0))
+    moved = live_tracks(own[row] for row in rows)
+    store.put_edit(now_s, other, left=store.track_count(other), tracks=moved)
+    store.put_edit(now_s, identity, left=store.track_count(identity), merged_from=store.merged_from(identity))
     return other
 
 
 def delete_by_user(store: IdentityStore, identity: int, now_s: float, actor: str) -> None:
     """The person, what was merged into it, and all that is known of them. ValueError if there is none."""
     _living(store, identity)
-    tracks = store.tracks(identity=identity)
+    tracks, merged_from = store.tracks(identity=identity), store.merged_from(identity)
     shots = sum(len(store.shots(track.row)) for track in tracks)
     store.delete_identity(identity)
     store.log(now_s, actor, "delete", identity, None, (len(tracks), shots))
+    store.put_edit(now_s, identity, left=0, merged_from=merged_from, tracks=live_tracks(tracks))
+
+
+def live_tracks(tracks: Iterable[TrackRow]) -> list[LiveTrack]:
+    """The names of those that are of live cameras."""
+    return [name for name in (track.live for track in tracks) if name is not None]
 
 
 def _living(store: IdentityStore, identity: int) -> None:

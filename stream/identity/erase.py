@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from ..sinks.files import naming, write_whole
 from ..sinks.report import render_report
 from ..sinks.revisions import REVISIONS
 from .records import IDENTITIES
+from .rows import ShotRow, TrackRow
 from .store import IdentityStore
 
 SHOTS, TRACKS, REPORT = "shots.jsonl", "tracks.jsonl", "report.html"
 OF_ALL = (CANDIDATES, "validation.json", "validation.html")
 """Files that hold everyone's faces and cannot be thinned out: they go whole."""
 _PICTURE = re.compile(r"shots/\d+(-w\d+)?/r?\d+(\.jpg|_chip\.png)")
+_STORED = re.compile(r"[A-Za-z0-9._/-]{1,200}\.(?:jpg|png)(?:\.enc)?")
 Place = tuple[str, int]
 """(folder below the root of results, track)."""
 
@@ -62,8 +64,11 @@ class Erased:
 
 
 def erase_person(store: IdentityStore, identity: int) -> Erased:
-    """All files of a person, in every folder of results that the store wrote; its rows are not touched."""
+    """All files of a person, in every folder of results that the store wrote, and those of live cameras; its
+    rows are not touched."""
     erased = Erased()
+    for track in store.tracks(identity=identity):
+        erase_live(track, store.shots(track.row), erased)
     everyone = frozenset([identity, *store.merged_from(identity)])
     for out, folders in _roots(store).items():
         ours: set[Place] = set()
@@ -73,6 +78,27 @@ def erase_person(store: IdentityStore, identity: int) -> Erased:
                 (ours if track.identity == identity else others).add((track.folder, track.track))
         erase(out, folders, Erasure(everyone, frozenset(others), frozenset(ours)), erased)
     return erased
+
+
+def erase_live(track: TrackRow, shots: Sequence[ShotRow], erased: Erased) -> None:
+    """Pictures of a live camera's track, where this machine has them: their folder is of one run of the
+    service, so nobody has taken it over since. Raises OutputError."""
+    for name in (name for shot in shots for name in (shot.chip, shot.portrait)):
+        path = stored_picture(track, name) if track.live is not None else None
+        if path is not None:
+            with naming(path):
+                path.unlink(missing_ok=True)
+            erased.pictures += 1
+
+
+def stored_picture(track: TrackRow, name: str | None) -> Path | None:
+    """A picture that a store names, if it is a file below the folder of the track's results."""
+    if name is None or not _STORED.fullmatch(name):
+        return None
+    root = (Path(track.out) / track.folder).resolve()
+    path = (root / name).resolve()
+    inside = root.is_relative_to(Path(track.out).resolve()) and path.is_relative_to(root)
+    return path if inside and path.is_file() else None
 
 
 def erase(out: Path, folders: list[str], what: Erasure, erased: Erased) -> None:

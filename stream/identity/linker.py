@@ -124,6 +124,12 @@ class Linker:
                 self._store.log(now_s, self._actor, "replace", None, None, (len(stale), 0))
             return len(stale)
 
+    def refresh(self) -> None:
+        """Take in what other processes did since: who was deleted is not held in memory any longer."""
+        if self._store.revision() != self._revision:
+            with self._writing():
+                pass
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction with an index that is up to date; after an error the index is made anew."""

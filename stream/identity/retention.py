@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .edits import settle
-from .erase import Erased, Erasure, erase, is_of
+from .edits import live_tracks, settle
+from .erase import Erased, Erasure, erase, erase_live, is_of
 from .records import IDENTITIES
 from .rows import ShotRow, TrackRow
 from .store import IdentityStore
@@ -31,7 +31,7 @@ class Retention:
 
 def retain(store: IdentityStore, limits: Retention, now_s: float, actor: str) -> Erased:
     """Give up what the limits say: rows, embeddings, files and their lines. A track without shots left goes,
-    a person without tracks too. now_s: Unix time."""
+    a person without tracks too, which is an edit that services tell of. now_s: Unix time."""
     erased = Erased()
     with store.transaction():
         tracks = store.tracks()
@@ -50,7 +50,11 @@ def retain(store: IdentityStore, limits: Retention, now_s: float, actor: str) ->
         for track, shots in thinned:
             store.delete_shots(track.row, shots)
         for identity in sorted({t.identity for t in gone}):
+            merged_from = store.merged_from(identity)
             settle(store, identity)
+            if store.identity(identity) is None:
+                own = live_tracks(t for t in gone if t.identity == identity)
+                store.put_edit(now_s, identity, left=0, merged_from=merged_from, tracks=own)
         if any(counts):
             store.log(now_s, actor, "retain", None, None, counts)
     if any(counts):
@@ -89,6 +93,11 @@ def _erase_files(
 ) -> None:
     """The files of tracks and shots, root by root."""
     for out in sorted({t.out for t in gone} | {t.out for t, _ in thinned}):
+        for track in (t for t in gone if t.out == out):
+            erase_live(track, store.shots(track.row), erased)
+        for track, lost in thinned:
+            if track.out == out:
+                erase_live(track, lost, erased)
         tracks = frozenset((t.folder, t.track) for t in gone if t.out == out)
         shots = frozenset(
             (t.folder, t.track, s.window, s.rank) for t, lost in thinned if t.out == out for s in lost

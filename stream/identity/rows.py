@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from ..types import F32
 
 F64 = npt.NDArray[np.float64]
+LiveTrack = tuple[str, str, int, int]
+"""Run of the service, camera, session, number: names a track of a live camera for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,16 @@ class TrackRow:
     recorded_s: float
     pinned: bool = False
 
+    @property
+    def live(self) -> LiveTrack | None:
+        """What the service's events call a track of a live camera, whose folder is people/CAMERA/RUN-SESSION;
+        None for a track of a file."""
+        parts = PurePath(self.folder).parts
+        run, _, session = parts[-1].rpartition("-") if len(parts) == 3 else ("", "", "")
+        if not run or not session.isdecimal() or parts[0] != "people":
+            return None
+        return run, self.source_name, int(session), self.track
+
 
 @dataclass(frozen=True, slots=True)
 class IdentityRow:
@@ -86,6 +99,22 @@ class Revision:
     other: int | None
     tracks: int
     shots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a user, or retention, did to a person: what services that have told of it must tell of now.
+
+    revision: of the store then. merged_from: who had become, or becomes, this person. left: tracks that it
+    has now; 0 is a person that was deleted. tracks: of live cameras, those deleted with it or, of one who is
+    left, those that were somebody else's until now.
+    """
+
+    revision: int
+    identity: int
+    merged_from: Sequence[int]
+    left: int
+    tracks: Sequence[LiveTrack]
 
 
 @dataclass(frozen=True, slots=True)

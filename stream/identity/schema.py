@@ -4,7 +4,8 @@ Numbers are given out from `counters` and never used twice, so a deleted person'
 `gone` lets other processes forget a deleted person; `apart` keeps people whom a user has split from being
 joined again, and `pinned` tracks whom a user has joined from being split; `results` are the folders in which
 files of the people lie. A revision says that something was done and how much it touched; it holds no vector,
-no file, no source.
+no file, no source. `edits` are what services that follow the store have still to tell of: of tracks of live
+cameras their names, as events have them; rows go after three months.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import uuid
 from ..errors import ConfigError
 from .database import Database
 
-VERSION = 1
+VERSION = 2
 
 _V1 = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
@@ -95,7 +96,18 @@ CREATE TABLE revisions (
 CREATE INDEX revisions_action ON revisions (action, revision);
 """
 
-MIGRATIONS = (_V1,)
+_V2 = """
+CREATE TABLE edits (
+    revision BIGINT PRIMARY KEY,
+    at_s DOUBLE PRECISION NOT NULL,
+    identity BIGINT NOT NULL,
+    merged_from TEXT NOT NULL,
+    tracks_left BIGINT NOT NULL,
+    tracks TEXT NOT NULL
+);
+"""
+
+MIGRATIONS = (_V1, _V2)
 """MIGRATIONS[v] leads from version v to v + 1."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from .rows import F64, Changes, IdentityRow, Revision, ShotRow, TrackRow
+from .rows import F64, Changes, Edit, IdentityRow, LiveTrack, Revision, ShotRow, TrackRow
 
 
 class IdentityStore(Protocol):
@@ -89,8 +89,25 @@ class IdentityStore(Protocol):
     def shots(self, row: int, *, vectors: bool = False) -> list[ShotRow]:
         """Of a track, by window and rank."""
 
+    def revision(self) -> int:
+        """The newest; it rises with whatever is done to people."""
+
     def changes(self, since: int) -> Changes:
         """What others and we did after a revision; 0 for everything."""
+
+    def put_edit(
+        self,
+        at_s: float,
+        identity: int,
+        *,
+        left: int,
+        merged_from: Sequence[int] = (),
+        tracks: Sequence[LiveTrack] = (),
+    ) -> None:
+        """Say to services that follow the store what became of a person, see Edit. at_s: Unix time."""
+
+    def edits(self, since: int) -> list[Edit]:
+        """After a revision, oldest first; those of the last three months."""
 
     def log(
         self,

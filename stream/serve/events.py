@@ -109,13 +109,25 @@ class TrackEnded(_Event):
     shots: tuple[ShotFacts, ...]
 
 
+class TrackName(_Record):
+    """A track, by its origin and number."""
+
+    camera: str
+    boot: str
+    session: int
+    track: int
+
+
 class IdentityUpdated(_Event):
-    """A person gained a track, or identities became one. merged_from: identities that are this one now."""
+    """A person gained a track, identities became one, or a user has put it right who is who. merged_from:
+    identities that are this one now. moved: tracks that were told of as somebody else's, and are this
+    person's; of very many several events come."""
 
     type: Literal["identity_updated"] = "identity_updated"
     identity: int
     tracks: int = Field(ge=1)
     merged_from: tuple[int, ...] = ()
+    moved: tuple[TrackName, ...] = Field(default=(), max_length=1000)
 
 
 class CameraState(_Event):
@@ -126,15 +138,6 @@ class CameraState(_Event):
     reason: str
     tries: int
     degraded: bool
-
-
-class TrackName(_Record):
-    """A track, by its origin and number."""
-
-    camera: str
-    boot: str
-    session: int
-    track: int
 
 
 class IdentityDeleted(_Event):
@@ -177,6 +180,11 @@ def event_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of every event."""
     schema = _ANY.json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+
+
+def key_of(name: TrackName) -> TrackKey:
+    """The same as a tuple."""
+    return name.boot, name.camera, name.session, name.track
 
 
 def track_key(event: TrackStarted | Shot | TrackEnded) -> TrackKey:

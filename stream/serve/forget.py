@@ -1,10 +1,11 @@
-"""Deletion of a person, as far as events go: what is left of each, and what is told of it."""
+"""People who were deleted or put right, as far as events go: what is left of each, and what is told of it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..identity.rows import Edit
 from .events import (
     CameraState,
     Event,
@@ -18,6 +19,7 @@ from .events import (
     TrackKey,
     TrackName,
     TrackStarted,
+    key_of,
     track_key,
 )
 
@@ -35,8 +37,8 @@ class Forgotten:
     @staticmethod
     def of(event: IdentityDeleted) -> Forgotten:
         """Whom the event tells of."""
-        tracks = ((name.boot, name.camera, name.session, name.track) for name in event.tracks)
-        return Forgotten(frozenset([event.identity, *event.merged_from]), frozenset(tracks))
+        tracks = frozenset(map(key_of, event.tracks))
+        return Forgotten(frozenset([event.identity, *event.merged_from]), tracks)
 
     def is_in(self, event: Event) -> bool:
         """Whether an event tells of the person."""
@@ -76,22 +78,50 @@ def faceless(last: TrackStarted | Shot) -> TrackStarted:
     )
 
 
+def told_of(edit: Edit, boot: str, at: Moment) -> Iterator[Message]:
+    """What receivers are told of an edit: one event, or several where there are very many tracks."""
+    if edit.left:
+        return _updates(edit, boot, at)
+    return deletions(edit.identity, edit.merged_from, edit.tracks, boot, at)
+
+
 def deletions(
     identity: int, merged_from: Collection[int], tracks: Collection[TrackKey], boot: str, at: Moment
 ) -> Iterator[Message]:
-    """What receivers are told of a deletion: one event, or several where there are very many tracks."""
-    names = [
-        TrackName(camera=camera, boot=own, session=session, track=track)
-        for own, camera, session, track in sorted(tracks)
-    ]
-    for first in range(0, max(1, len(names)), _TRACKS_MOST):
+    """What receivers are told of a deletion."""
+    for number, names in enumerate(_parts(tracks), 1):
         yield Message(
             IdentityDeleted(
-                id=f"{boot}//identity-{identity}/deleted-{first // _TRACKS_MOST + 1}",
+                id=f"{boot}//identity-{identity}/deleted-{number}",
                 origin=Origin(camera="", boot=boot, session=0),
                 at=at,
                 identity=identity,
                 merged_from=tuple(sorted(merged_from)),
-                tracks=tuple(names[first : first + _TRACKS_MOST]),
+                tracks=tuple(names),
             )
         )
+
+
+def _updates(edit: Edit, boot: str, at: Moment) -> Iterator[Message]:
+    for number, names in enumerate(_parts(edit.tracks), 1):
+        yield Message(
+            IdentityUpdated(
+                id=f"{boot}//identity-{edit.identity}/edit-{edit.revision}-{number}",
+                origin=Origin(camera="", boot=boot, session=0),
+                at=at,
+                identity=edit.identity,
+                tracks=edit.left,
+                merged_from=tuple(edit.merged_from),
+                moved=tuple(names),
+            )
+        )
+
+
+def _parts(tracks: Collection[TrackKey]) -> Iterator[Sequence[TrackName]]:
+    """The tracks' names in parts that an event may hold; one that is empty where there are none."""
+    names = [
+        TrackName(camera=camera, boot=boot, session=session, track=track)
+        for boot, camera, session, track in sorted(tracks)
+    ]
+    for first in range(0, max(1, len(names)), _TRACKS_MOST):
+        yield names[first : first + _TRACKS_MOST]

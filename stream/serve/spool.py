@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,12 @@ from pathlib import Path
 from ..errors import OutputFull
 from ..ports import Closing
 from ..sealing import Plain, Sealer
-from .events import Message, Shot, TrackEnded, TrackStarted, track_key
+from .events import Message, Shot, TrackStarted
 from .forget import Forgotten
 from .narrator import crashed
-from .spool_file import Body, Shut, open_spool, size_of
+from .spool_file import Shut, open_spool
 from .spool_forget import strip
+from .spool_insert import insert, make_room
 
 _LOG = logging.getLogger("facesieve.serve")
 _HELD = 1024
@@ -138,6 +139,43 @@ class Spool(Closing):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the pages as they were
             return found
 
+    def followed(self, store: str) -> int:
+        """Up to which revision of a store of people everything was told; 0 for one never followed."""
+        with self._lock:
+            row = self._db.execute("SELECT revision FROM followed WHERE store = ?", (store,)).fetchone()
+            return 0 if row is None else int(row[0])
+
+    def follow(
+        self,
+        store: str,
+        revision: int,
+        now_s: float,
+        told: Sequence[Message] = (),
+        who: Forgotten | None = None,
+    ) -> None:
+        """Note that a store of people was followed up to a revision, and with that, all or nothing: forget
+        who was deleted, and keep what is told of it. So it is told once, whenever a process dies. Raises
+        OutputFull, and then nothing has changed but what is in memory.
+        """
+        with self._lock:
+            if who is not None:
+                self.forgets += 1
+                self._forget_held(who)
+            self._flush()
+            with self._writing() as db:
+                if who is not None:
+                    strip(db, self._shut, who)
+                for message in told:
+                    self._insert_in(db, message, now_s)
+                db.execute(
+                    "INSERT INTO followed VALUES (?, ?) "
+                    "ON CONFLICT (store) DO UPDATE SET revision = excluded.revision",
+                    (store, revision),
+                )
+            if who is not None:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the pages as they were
+            self._more.notify_all()
+
     def report(self) -> SpoolReport:
         """How full it is."""
         with self._lock:
@@ -177,50 +215,14 @@ class Spool(Closing):
             self._db.execute("ROLLBACK")
 
     def _insert(self, message: Message, now_s: float) -> bool:
-        event, body = message.event, self._shut.body(message.event)
-        images = self._shut.images(message.images)
-        new = True
         with self._writing() as db:
-            if self._sinks:
-                made = db.execute(
-                    "INSERT OR IGNORE INTO event (id, final, body, bytes, put_s) VALUES (?, ?, ?, ?, ?)",
-                    (event.id, message.is_final, body, size_of(body, images), now_s),
-                )
-                new = bool(made.rowcount)
-                if new:
-                    rows = [(made.lastrowid, name, jpeg) for name, jpeg in images.items()]
-                    db.executemany("INSERT INTO image VALUES (?, ?, ?)", rows)
-            self._note_track(db, message, body, images)
-            self._make_room(db)
+            return self._insert_in(db, message, now_s)
+
+    def _insert_in(self, db: sqlite3.Connection, message: Message, now_s: float) -> bool:
+        new = insert(db, self._shut, message, now_s, waits=bool(self._sinks))
+        for was_final in make_room(db, self._max_bytes):
+            self._count_drop(was_final)
         return new
-
-    def _note_track(
-        self, db: sqlite3.Connection, message: Message, body: Body, images: Mapping[str, bytes]
-    ) -> None:
-        """Remember the newest of each live track, for the day when its end does not come."""
-        event = message.event
-        if not isinstance(event, TrackStarted | Shot | TrackEnded):
-            return
-        key = "/".join(map(str, track_key(event)))
-        if isinstance(event, TrackEnded) and not event.final:
-            return
-        db.execute("DELETE FROM track WHERE key = ?", (key,))
-        if not isinstance(event, TrackEnded):
-            db.execute("INSERT INTO track VALUES (?, ?, ?)", (key, event.origin.boot, body))
-            rows = [(key, name, jpeg) for name, jpeg in images.items()]
-            db.executemany("INSERT INTO track_image VALUES (?, ?, ?)", rows)
-
-    def _make_room(self, db: sqlite3.Connection) -> None:
-        (size,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM event").fetchone()
-        if size <= self._max_bytes:
-            return
-        rows = db.execute("SELECT seq, bytes, final FROM event ORDER BY final, seq").fetchall()
-        for seq, bytes_, final in rows:
-            if size <= self._max_bytes:
-                break
-            db.execute("DELETE FROM event WHERE seq = ?", (seq,))
-            size -= bytes_
-            self._count_drop(bool(final))
 
     def _after(self, sink: str, limit: int) -> list[Spooled]:
         rows = self._db.execute(

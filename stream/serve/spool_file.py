@@ -28,6 +28,7 @@ CREATE TABLE track_image (
 );
 """
 _SEAL = "CREATE TABLE IF NOT EXISTS seal (proof BLOB NOT NULL)"
+_FOLLOWED = "CREATE TABLE IF NOT EXISTS followed (store TEXT PRIMARY KEY, revision INTEGER NOT NULL)"
 _SEALED = (("event", "body"), ("track", "body"), ("image", "jpeg"), ("track_image", "jpeg"))
 
 Body = str | bytes
@@ -98,6 +99,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> int:
         )
     if version == 0:
         db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    db.execute(_FOLLOWED)
     return int(version)
 
 

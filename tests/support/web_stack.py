@@ -30,6 +30,7 @@ from facesieve.stream.sealing import Encrypting, Plain
 from facesieve.stream.selection import TopKSelector
 from facesieve.stream.serve.delivery import Delivery, Receiver
 from facesieve.stream.serve.events import Message
+from facesieve.stream.serve.following import Following
 from facesieve.stream.serve.service import Service
 from facesieve.stream.serve.shared import BatchingScorer, SharedDetector
 from facesieve.stream.serve.spool import Spool
@@ -95,17 +96,26 @@ class WebStack:
         limits: Limits | None = None,
         receivers: Mapping[str, Receiver] | None = None,
         keys: Sequence[str] = (),
+        boot: str = "b00t",
     ) -> None:
         sealer = Encrypting(keys) if keys else Plain()
-        self.folder, self.path = folder, folder / "cameras.toml"
+        self.folder, self.path, self.store_path = folder, folder / "cameras.toml", folder / "identities.db"
         self.path.write_text(config)
         settings, cameras = read_serve_config(self.path), CameraFile(folder, sealer)
         self._stack = ExitStack()
         stack, clock = self._stack, Wall()
         receivers = receivers or {}
         self.spool = stack.enter_context(Spool(folder / "spool.db", list(receivers), sealer=sealer))
-        delivery = stack.enter_context(Delivery(self.spool, receivers, rng=random.Random(0), grace_s=0.5))
         self.feed, self.trends = LiveFeed(), Trends()
+        self.store = self._people() if people else None
+        self.following = None
+        if people:
+            self.following = stack.enter_context(
+                Following(self, self.spool, boot=boot, clock=clock, watch=self._watch)
+            )
+            self.following.catch_up()
+            self.following.start()
+        delivery = stack.enter_context(Delivery(self.spool, receivers, rng=random.Random(0), grace_s=0.5))
         policy = SelectionPolicy(min_hits=1, min_face_px=20, emit="realtime", silent_s=0.0)
         scorer = BatchingScorer(ScriptedScorer(lambda crop: Quality(float(crop.chip.mean()) / 255, "mean")))
         stack.callback(scorer.close)
@@ -118,11 +128,10 @@ class WebStack:
             ahead=False,
         )
         self.service = stack.enter_context(
-            Service(pipeline, self._emit, clock=clock, boot="b00t", rng=random.Random(0))
+            Service(pipeline, self._emit, clock=clock, boot=boot, rng=random.Random(0))
         )
         self.control = CameraControl(self.service, settings, self.path, cameras)
         self.control.begin()
-        self.store = self._people() if people else None
         self.audit_path = folder / "audit.jsonl"
         audit = Audit(self.audit_path, clock.now_s)
         stack.callback(audit.close)
@@ -131,12 +140,12 @@ class WebStack:
         self.web = Web(
             service=self.service,
             spool=self.spool,
-            emit=self._emit,
             delivery=delivery,
             feed=self.feed,
             trends=self.trends,
             control=self.control,
-            people=People(self.in_store, self.sweep) if people else None,
+            people=People(self) if people else None,
+            following=self.following,
             finder=ByFirstByte() if people else None,
             tokens=Tokens(known if tokens else []),
             sessions=Sessions(3600, now_s),
@@ -171,6 +180,8 @@ class WebStack:
     def in_store(self, work: Callable[[SqlStore], Any]) -> Any:
         return self._worker.submit(work, self._store).result()
 
+    def refresh(self, store: SqlStore) -> None: ...
+
     def sweep(self, store: SqlStore) -> int:
         kept = {Path(t.out, t.folder, s.chip) for t in store.tracks() for s in store.shots(t.row)}
         gone = [path for path in (self.folder / "people").rglob("*.png") if path not in kept]
@@ -183,17 +194,22 @@ class WebStack:
 
     def _emit(self, message: Message) -> None:
         self.spool.put(message, time.time())
+        self._watch(message)
+
+    def _watch(self, message: Message) -> None:
         self.feed.publish(message)
         self.trends.message(message, time.time())
 
     def _people(self) -> SqlStore:
-        """Two people: one with two tracks, one with one, each with a picture."""
+        """Two people, if nobody is there: one with two tracks, one with one, each with a picture."""
         self._worker = ThreadPoolExecutor(1)
         self._stack.callback(self._worker.shutdown)
-        self._store = self._worker.submit(lambda: SqlStore(SqliteDatabase(None))).result()
+        self._store = self._worker.submit(lambda: SqlStore(SqliteDatabase(self.store_path))).result()
         self._stack.callback(lambda: self._worker.submit(self._store.close).result())
 
         def fill(store: SqlStore) -> None:
+            if store.embedder() is not None:
+                return
             store.bind("scripted", DIMENSION)
             with store.transaction():
                 source, generation = store.source("live:b00t/gate/1", "gate")

@@ -8,8 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from ..events import Moment, track_key
-from ..forget import deletions
+from ..events import track_key
 from .access import Admin, Here, Reader, note
 from .models import (
     MOST_ID,
@@ -147,15 +146,12 @@ def delete_person(web: Here, who: Admin, identity: IdentityId, request: Request)
         raise Refused(404, f"no identity {identity}")
     # The spool comes first: if its disk takes nothing, nothing has gone and it can be asked again.
     waiting = web.spool.forget(known)
-    found = people.delete(identity, time.time(), f"{who.name}: api")
-    if found is None:
-        raise Refused(404, f"no identity {identity}")
-    erased, known = found
-    waiting += web.spool.forget(known)  # what came meanwhile
     events = web.feed.forget(known)
-    at = Moment(pts_s=0.0, wall_s=round(time.time(), 3), monotonic_s=round(time.monotonic(), 6))
-    for message in deletions(identity, known.identities - {identity}, known.tracks, web.service.boot, at):
-        web.emit(message)
+    erased = people.delete(identity, time.time(), f"{who.name}: api")
+    if erased is None:
+        raise Refused(404, f"no identity {identity}")
+    if web.following is not None:
+        web.following.try_now()  # what came meanwhile goes, too, and receivers are told
     return erased.model_copy(update={"events": events, "waiting": waiting})
 
 

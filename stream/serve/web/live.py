@@ -8,10 +8,21 @@ import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..events import Event, Message, Shot, ShotFacts, TrackEnded, TrackKey, track_key
+from ..events import (
+    Event,
+    IdentityDeleted,
+    IdentityUpdated,
+    Message,
+    Shot,
+    ShotFacts,
+    TrackEnded,
+    TrackKey,
+    key_of,
+    track_key,
+)
 from ..forget import Forgotten
 
 _WAITING = 256
@@ -70,8 +81,12 @@ class LiveFeed:
         return len(self._watchers)
 
     def publish(self, message: Message) -> None:
-        """The next message."""
+        """The next message. A deletion is carried out here, too, and who has become somebody else is so."""
+        if isinstance(message.event, IdentityDeleted):
+            self.forget(Forgotten.of(message.event))
         with self._lock:
+            if isinstance(message.event, IdentityUpdated):
+                self._rename(message.event)
             self._seq += 1
             entry = Entry(self._seq, message.event, tuple(message.images))
             self._entries.append(entry)
@@ -119,6 +134,23 @@ class LiveFeed:
             for seq in gone & set(self._pictures):
                 self._drop(seq)
         return len(gone)
+
+    def _rename(self, told: IdentityUpdated) -> None:
+        """Ends of tracks whose person has another number now."""
+        moved = frozenset(map(key_of, told.moved))
+
+        def renamed(entry: Entry) -> Entry:
+            event = entry.event
+            if not isinstance(event, TrackEnded) or event.identity == told.identity:
+                return entry
+            if event.identity not in told.merged_from and track_key(event) not in moved:
+                return entry
+            return replace(entry, event=event.model_copy(update={"identity": told.identity}))
+
+        if moved or told.merged_from:
+            self._entries = deque(map(renamed, self._entries), maxlen=_EVENTS)
+            for seq, (entry, images) in self._pictures.items():
+                self._pictures[seq] = renamed(entry), images
 
     async def watch(self, last_id: str = "", *, beat_s: float = 15.0) -> AsyncIterator[str]:
         """Server-sent events from the one after last_id on (or from now), with a comment every beat_s.

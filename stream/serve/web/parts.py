@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...types import F32
 from ..delivery import Delivery
-from ..events import Message
+from ..following import Following
 from ..service import Service
 from ..spool import Spool
 from .audit import Audit
@@ -64,18 +64,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Everything that routes need. emit: tells an event, to the spool and to those who watch. people, finder:
-    None where people are not kept. engine: of the networks in use, for the metrics. stopping: set when the
-    service ends."""
+    """Everything that routes need. people, following, finder: None where people are not kept. engine: of the
+    networks in use, for the metrics. stopping: set when the service ends."""
 
     service: Service
     spool: Spool
-    emit: Callable[[Message], None]
     delivery: Delivery
     feed: LiveFeed
     trends: Trends
     control: Control
     people: People | None
+    following: Following | None
     finder: FaceFinder | None
     tokens: Tokens
     sessions: Sessions

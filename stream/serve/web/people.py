@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ...identity.edits import delete_by_user
-from ...identity.erase import erase_person
+from ...identity.edits import delete_by_user, live_tracks
+from ...identity.erase import erase_person, stored_picture
 from ...identity.rows import IdentityRow, TrackRow
 from ...identity.store import IdentityStore
 from ...types import F32
-from ..events import TrackKey
+from ..following import PeopleStore
 from ..forget import Forgotten
 from .models import Erased, Match, Person, PersonDetail, PersonShot, PersonTrack
 
-Result = TypeVar("Result")
-_PICTURE = re.compile(r"[A-Za-z0-9._/-]{1,200}\.(?:jpg|png)(?:\.enc)?")
-
-
-class InStore(Protocol):
-    """Runs work in the thread that the store belongs to, and returns what it returns."""
-
-    def __call__(self, work: Callable[[IdentityStore], Result]) -> Result: ...
-
 
 class People:
-    """in_store: see InStore. sweep: removes pictures that belong to nobody any more, in the store's thread;
-    how many went. read: the content of a picture's file, which may be sealed."""
+    """read: the content of a picture's file, which may be sealed."""
 
-    def __init__(
-        self,
-        in_store: InStore,
-        sweep: Callable[[IdentityStore], int],
-        read: Callable[[Path], bytes] = Path.read_bytes,
-    ) -> None:
-        self._in_store, self._sweep, self._read = in_store, sweep, read
+    def __init__(self, people: PeopleStore, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
+        self._in_store, self._sweep, self._read = people.in_store, people.sweep, read
 
     def page(self, offset: int, limit: int) -> tuple[int, list[Person]]:
         """How many there are, and some of them, last seen first."""
@@ -74,7 +57,7 @@ class People:
             for track in store.tracks(identity=identity):
                 for shot in store.shots(track.row) if track.row == row else ():
                     if (shot.window, shot.rank) == (window, rank):
-                        return _file(track, shot.portrait) or _file(track, shot.chip)
+                        return stored_picture(track, shot.portrait) or stored_picture(track, shot.chip)
             return None
 
         path = self._in_store(work)
@@ -113,28 +96,25 @@ class People:
         def work(store: IdentityStore) -> Forgotten | None:
             if not _is_living(store, identity):
                 return None
-            tracks = frozenset(_live_keys(store.tracks(identity=identity)))
+            tracks = frozenset(live_tracks(store.tracks(identity=identity)))
             return Forgotten(frozenset([identity, *store.merged_from(identity)]), tracks)
 
         return self._in_store(work)
 
-    def delete(self, identity: int, now_s: float, actor: str) -> tuple[Erased, Forgotten] | None:
-        """Rows, embeddings and pictures of a person; None if there is none of that number.
+    def delete(self, identity: int, now_s: float, actor: str) -> Erased | None:
+        """Rows, embeddings and pictures of a person, and what went; None if there is none of that number. The
+        service hears of it as of any other deletion in the store."""
 
-        Returns what went, and who it was, as known_of does.
-        """
-
-        def work(store: IdentityStore) -> tuple[Erased, Forgotten] | None:
+        def work(store: IdentityStore) -> Erased | None:
             if not _is_living(store, identity):
                 return None
-            tracks, merged = store.tracks(identity=identity), store.merged_from(identity)
+            tracks = store.track_count(identity)
             erased = erase_person(store, identity)
             with store.transaction():
                 delete_by_user(store, identity, now_s, actor)
             store.scrub()
             pictures = erased.pictures + self._sweep(store)
-            told = Erased(identity=identity, tracks=len(tracks), pictures=pictures, events=0, waiting=0)
-            return told, Forgotten(frozenset([identity, *merged]), frozenset(_live_keys(tracks)))
+            return Erased(identity=identity, tracks=tracks, pictures=pictures, events=0, waiting=0)
 
         return self._in_store(work)
 
@@ -192,21 +172,3 @@ def _appearance(store: IdentityStore, track: TrackRow) -> PersonTrack:
             for s in store.shots(track.row)
         ],
     )
-
-
-def _file(track: TrackRow, name: str | None) -> Path | None:
-    """A picture below the folder of results that the store names, and nothing else."""
-    if name is None or not _PICTURE.fullmatch(name):
-        return None
-    root = (Path(track.out) / track.folder).resolve()
-    path = (root / name).resolve()
-    inside = root.is_relative_to(Path(track.out).resolve()) and path.is_relative_to(root)
-    return path if inside and path.is_file() else None
-
-
-def _live_keys(tracks: Iterable[TrackRow]) -> Iterable[TrackKey]:
-    """Of tracks of live cameras, whose folder ends in BOOT-SESSION."""
-    for track in tracks:
-        boot, _, session = Path(track.folder).name.rpartition("-")
-        if boot and session.isdigit():
-            yield boot, track.source_name, int(session), track.track

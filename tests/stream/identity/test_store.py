@@ -287,3 +287,34 @@ def test_a_kill_in_mid_write_leaves_a_store_that_can_be_read(tmp_path: Path) -> 
 def _bytes(folder: Path) -> bytes:
     """Of the store and its log."""
     return b"".join(file.read_bytes() for file in sorted(folder.glob("people.sqlite*")))
+
+
+def test_edits_are_read_in_order_and_go_after_three_months(open_store: Open) -> None:
+    store, day_s = open_store(), 86_400.0
+    with store.transaction():
+        store.put_edit(0.0, 4, left=0, merged_from=[9], tracks=[("b1", "gate", 2, 7)])
+        store.put_edit(day_s, 5, left=3)
+    first, second = open_store().edits(0)
+    assert (first.identity, first.left, first.merged_from) == (4, 0, (9,))
+    assert first.tracks == (("b1", "gate", 2, 7),)
+    assert (second.identity, second.left, second.merged_from, second.tracks) == (5, 3, (), ())
+    assert store.edits(first.revision) == [second]
+    assert store.edits(second.revision) == []
+    assert store.revision() == second.revision
+    with store.transaction():
+        store.put_edit(90.5 * day_s, 6, left=1)
+    assert [edit.identity for edit in store.edits(0)] == [5, 6]
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "people.sqlite"
+    with closing(SqlStore(SqliteDatabase(path))) as store:
+        identity = add(store, 3)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("DROP TABLE edits")
+        raw.execute("UPDATE settings SET value = '1' WHERE name = 'schema'")
+        raw.commit()
+    with closing(SqlStore(SqliteDatabase(path))) as store:
+        with store.transaction():
+            delete_by_user(store, identity, 1.0, "user")
+        assert [edit.identity for edit in store.edits(0)] == [identity]

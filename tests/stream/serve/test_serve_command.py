@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from inbox import Inbox
 from live_servers import free_port
 
-from facesieve.stream.serve.events import Event, TrackEnded, TrackStarted, parse_event
+from facesieve.stream.serve.events import TrackEnded, TrackStarted
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -28,45 +28,10 @@ TOKEN = "watcher-0123456789abcdef"  # noqa: S105
 KEEPER = "keeper-0123456789abcdef"
 
 
-class Inbox:
-    """An HTTP receiver that keeps the events it got, and may be told to refuse them for now."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        self.away = False
-        inbox = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if not inbox.away:
-                    inbox.bodies.append(json.loads(body))
-                self.send_response(503 if inbox.away else 204)
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None: ...
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}/events"
-
-    def events(self) -> list[Event]:
-        """Each once, as a receiver that goes by the ids has them."""
-        once = {body["id"]: body["data"] for body in list(self.bodies)}
-        for data in once.values():
-            data.pop("images", None)
-        return [parse_event(json.dumps(data)) for data in once.values()]
-
-
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
-    made = Inbox()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with closing(Inbox()) as made:
+        yield made
 
 
 @pytest.fixture
@@ -220,3 +185,43 @@ def test_cameras_over_the_api_outlive_sigkill(start, inbox: Inbox, tmp_path: Pat
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     client.close()
+
+
+def test_the_command_that_deletes_people_is_told_of_beside_a_running_service_and_after_its_next_start(
+    start, inbox: Inbox, tmp_path: Path
+) -> None:
+    config, store = tmp_path / "cameras.toml", str(tmp_path / "state" / "identities.db")
+    windows = config.read_text().replace("silent_ms = 200", "silent_ms = 200\nmax_track_ms = 1500")
+    config.write_text(windows)  # people are known before their track ends
+
+    def identities(*arguments: object) -> str:
+        command = [sys.executable, "-m", "facesieve", "identities", *map(str, arguments)]
+        command += ["--store", store]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    def known() -> set[int]:
+        return {event["identity"] for event in inbox.of("track_ended") if event["identity"] is not None}
+
+    def deleted() -> list[int]:
+        return [event["identity"] for event in inbox.of("identity_deleted")]
+
+    process = start()
+    until(known)
+    first = min(known())
+    identities("delete", first, "--yes")
+    until(deleted)
+    until(lambda: known() - {first})
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    second = min(json.loads(line)["identity"] for line in identities("list", "--json").splitlines())
+    identities("delete", second, "--yes")
+    assert not list((tmp_path / "state" / "people").rglob("*.jpg"))
+    for runs in (2, 3):
+        process = start()
+        until(lambda: len({event.origin.boot for event in inbox.events() if event.type == "shot"}) == runs)  # noqa: B023
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert deleted() == [first, second]
+    (told,) = (event for event in inbox.of("identity_deleted") if event["identity"] == first)
+    assert {(t["camera"], t["track"]) for t in told["tracks"]} >= {("desk", 1)}

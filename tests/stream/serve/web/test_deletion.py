@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from inbox import Inbox
 from web_stack import WebStack, camera_toml
 
 from facesieve.stream.errors import OutputFull
@@ -18,38 +16,11 @@ from facesieve.stream.sealing import new_key
 from facesieve.stream.serve.receivers.webhook import Webhook
 
 
-class Inbox:
-    """A receiver that is away until it is told to come back."""
-
-    def __init__(self) -> None:
-        self.got: list[dict[str, Any]] = []
-        self.away, self.tries = True, 0
-        inbox = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                inbox.tries += 1
-                if not inbox.away:
-                    inbox.got.append(json.loads(body))
-                self.send_response(503 if inbox.away else 204)
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None: ...
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [body["data"] for body in list(self.got) if body["type"] == f"facesieve.{kind}"]
-
-
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
-    made = Inbox()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    """One that is away until it is told to come back."""
+    with closing(Inbox(away=True)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -57,7 +28,7 @@ def running(
     start: Callable[..., WebStack], clip: Path, inbox: Inbox, request: pytest.FixtureRequest
 ) -> WebStack:
     """Person 1 of its store is tracks 1 and 2 of this session, person 2 is track 3."""
-    hook = Webhook(f"http://127.0.0.1:{inbox.server.server_address[1]}/", secret=None, now_s=time.time)
+    hook = Webhook(inbox.url, secret=None, now_s=time.time)
     keys = request.param if hasattr(request, "param") else []
     return start(camera_toml("gate", clip), people=True, receivers={"hook": hook}, keys=keys)
 
@@ -86,7 +57,7 @@ def test_a_receiver_that_comes_back_learns_of_the_deletion_and_sees_no_face(
         ("gate", "b00t", 1, 1),
         ("gate", "b00t", 1, 2),
     ]
-    ids = [body["id"] for body in inbox.got]
+    ids = [body["id"] for body in inbox.bodies]
     assert len(ids) == len(set(ids))
     for track in (1, 2):
         assert [event["track"] for event in inbox.of("shot")].count(track) == 0
@@ -94,7 +65,7 @@ def test_a_receiver_that_comes_back_learns_of_the_deletion_and_sees_no_face(
         assert (ended["shots"], ended["identity"], "images" in ended) == ([], None, False)
         assert sum(event["track"] == track for event in inbox.of("track_started")) == 1
     assert all(event["images"] for event in inbox.of("shot")), "others are told as ever"
-    sources = {body["source"] for body in inbox.got if body["type"] == "facesieve.identity_deleted"}
+    sources = {body["source"] for body in inbox.bodies if body["type"] == "facesieve.identity_deleted"}
     assert sources == {"/facesieve"}
 
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
+from facesieve.stream.identity.rows import Edit
 from facesieve.stream.serve.events import Message, Moment
-from facesieve.stream.serve.forget import Forgotten
+from facesieve.stream.serve.forget import Forgotten, told_of
 from facesieve.stream.serve.narrator import Narrator, camera_state
 from facesieve.stream.serve.reader import CameraStatus, State
 from facesieve.stream.serve.web.live import LiveFeed
 from facesieve.stream.serve.web.trends import BIN_S, Trends, sharpness
 from facesieve.stream.testing import ArrayPicture
-from facesieve.stream.types import BestShot, Crop, Quality, ShotRevision, Why
+from facesieve.stream.types import (
+    BestShot,
+    Crop,
+    Quality,
+    ShotRevision,
+    TrackEnd,
+    TrackResult,
+    TrackSummary,
+    Why,
+)
 
 AT = Moment(pts_s=1.0, wall_s=2.0, monotonic_s=3.0)
 
@@ -28,6 +39,15 @@ def shot(track: int, revision: int = 1, camera: str = "gate") -> Message:
     best = BestShot("gate", crop, Quality(0.5, "m"), 1, "best")
     told = ShotRevision("gate", track, 0, revision, 1.0, best, Why.IMPROVED)
     return Narrator(camera, "b", 1, chips=True).revised(told, AT)
+
+
+def ended(track: int, identity: int) -> Message:
+    points = np.array([[10, 10], [30, 10], [20, 20], [12, 30], [28, 30]], np.float32)
+    rgb = np.full((112, 112, 3), 90, np.uint8)
+    crop = replace(Crop.of_chip(rgb, points), track=track, portrait=rgb)
+    best = BestShot("gate", crop, Quality(0.5, "m"), 1, "best")
+    summary = TrackSummary("gate", track, identity, 0.0, 1.0, 5, 5, 1, {}, TrackEnd.LOST)
+    return Narrator("gate", "b", 1).ended(TrackResult(summary, (best,)), AT)
 
 
 def test_who_reads_too_slowly_is_dropped_and_counted() -> None:
@@ -70,6 +90,28 @@ def test_forgetting_takes_a_track_out_of_events_and_pictures() -> None:
     assert feed.forget(Forgotten(frozenset({9}), frozenset({("b", "gate", 1, 1)}))) == 1
     assert feed.picture(1, "1_chip.jpg") is None
     assert feed.picture(2, "1_chip.jpg")
+
+
+def test_a_person_with_another_number_has_it_in_the_strip_too() -> None:
+    feed = LiveFeed()
+    for track, identity in ((1, 4), (2, 4), (3, 9)):
+        feed.publish(ended(track, identity))
+    edits = [Edit(1, 4, (9,), 3, ()), Edit(2, 12, (), 1, (("b", "gate", 1, 2),))]
+    for edit in edits:
+        for message in told_of(edit, "b", AT):
+            feed.publish(message)
+    found = {recent.event.track: recent.event.identity for recent in feed.shots()}
+    assert found == {1: 4, 2: 12, 3: 4}
+
+
+def test_an_event_that_tells_of_a_deletion_is_carried_out() -> None:
+    feed = LiveFeed()
+    for track, identity in ((1, 4), (2, 5)):
+        feed.publish(ended(track, identity))
+    for message in told_of(Edit(1, 4, (), 0, ()), "b", AT):
+        feed.publish(message)
+    assert [recent.event.track for recent in feed.shots()] == [2]
+    assert feed.picture(1, "1.jpg") is None
 
 
 def test_a_heartbeat_comes_when_nothing_else_does() -> None:

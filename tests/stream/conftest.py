@@ -1,4 +1,4 @@
-"""Stores to test with, on both databases."""
+"""Stores of people to test with, on both databases."""
 
 from __future__ import annotations
 
