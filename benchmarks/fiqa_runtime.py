@@ -76,12 +76,13 @@ def _cost(core: Any, model: Any, precision: str, batches: list[Any]) -> dict[str
 def teachers(recogniser: Path, unet: Path, chips: U8) -> dict[str, dict[str, Any]]:
     """FaceQAN and DifFIQA with the papers' settings, in torch; DifFIQA with our UNet, if it is there."""
     judge = load_recogniser(recogniser)
+    faceqan = FaceQAN(judge)
     face = np.ascontiguousarray(chips[:1])
     ours = sum(p.numel() for p in judge.parameters()) / 1e6
     rows: dict[str, dict[str, Any]] = {
         "FaceQAN, k=10, l=5, M = foamliu": {
             MILLIONS: ours,
-            ALONE: least_ms(lambda: FaceQAN(judge).label(face, ["timed"])),
+            ALONE: least_ms(lambda: faceqan.label(face, ["timed"])),
         }
     }
     with torch.device("meta"):
@@ -89,9 +90,10 @@ def teachers(recogniser: Path, unet: Path, chips: U8) -> dict[str, dict[str, Any
     rows["DifFIQA, the paper's UNet (not run)"] = {MILLIONS: published, PAPER: "1074.62"}
     if unet.is_file():
         diffusion = load_diffusion(unet)
+        diffiqa = DifFIQA(judge, diffusion)
         rows["DifFIQA, n=10, our UNet, M = foamliu"] = {
             MILLIONS: sum(p.numel() for p in diffusion.model.parameters()) / 1e6,
-            ALONE: least_ms(lambda: DifFIQA(judge, diffusion).label(face, ["timed"])),
+            ALONE: least_ms(lambda: diffiqa.label(face, ["timed"])),
         }
     return rows
 
