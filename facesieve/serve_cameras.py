@@ -9,11 +9,11 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from .config import Table
-from .serve_config import CameraTable, Name, ServeConfig
+from .serve_config import CameraTable, Name, PairFrames, PairTolerance, ServeConfig
 from .serve_plan import camera_plan
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.sealing import SUFFIX, Sealer, read_sealed
-from .stream.serve.address import camera_address, resolved, tells_a_secret, without_login
+from .stream.serve.address import Address, camera_address, resolved, tells_a_secret, without_login
 from .stream.serve.areas import CheckedPolygon
 from .stream.serve.plan import CameraPlan
 from .stream.sinks.files import naming, write_whole
@@ -22,9 +22,9 @@ _NAME = "cameras.json"
 
 
 class ApiCamera(Table):
-    """A camera that came over the API. url: without credentials. password: in the clear, so written down only
-    where the file is encrypted. secret: the name of one of serve.camera_secrets instead. place: an IP address
-    that its host had."""
+    """A camera that came over the API; see CameraTable. url, detect_url: without credentials. password: in
+    the clear, so written down only where the file is encrypted. secret: the name of one of
+    serve.camera_secrets instead. place, detect_place: IP addresses that their hosts had."""
 
     name: Name
     url: str
@@ -33,9 +33,13 @@ class ApiCamera(Table):
     secret: str | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     hz: float | None = None
+    detect_url: str | None = None
+    pair_tolerance_ms: PairTolerance = 80
+    pair_frames: PairFrames = 30
     zones: tuple[CheckedPolygon, ...] = ()
     masks: tuple[CheckedPolygon, ...] = ()
     place: str | None = None
+    detect_place: str | None = None
 
 
 class Kept(Table):
@@ -100,10 +104,13 @@ class CameraFile:
 
 
 def api_camera(table: ApiCamera) -> ApiCamera:
-    """The same with the credentials of its url beside it; those beside it win. Raises ConfigError."""
+    """The same with the credentials of its url beside it; those beside it win. Raises ConfigError, also for a
+    detect_url with any, as both streams have the same."""
     url, username, password = without_login(table.url)
     if table.password is not None and table.secret is not None:
         raise ConfigError("expected password or secret, one of them")
+    if table.detect_url is not None and without_login(table.detect_url)[1:] != (None, None):
+        raise ConfigError("expected detect_url without a login: both streams get that of url")
     login = {
         "url": url,
         "username": table.username if table.username is not None else username,
@@ -114,8 +121,14 @@ def api_camera(table: ApiCamera) -> ApiCamera:
 
 def check_keepable(camera: ApiCamera) -> None:
     """Raises ConfigError for one whose secrets must not be written down in the clear."""
-    what = "its password" if camera.password is not None else "its url, which seems to hold a secret,"
-    if camera.password is not None or tells_a_secret(camera.url):
+    what = None
+    if camera.password is not None:
+        what = "its password"
+    elif tells_a_secret(camera.url):
+        what = "its url, which seems to hold a secret,"
+    elif camera.detect_url is not None and tells_a_secret(camera.detect_url):
+        what = "its detect_url, which seems to hold a secret,"
+    if what is not None:
         raise ConfigError(
             f"{what} is written down encrypted only: set serve.encryption_keys, or name a password of "
             "serve.camera_secrets as `secret`, or send `keep: false` for a camera until the service ends"
@@ -123,7 +136,7 @@ def check_keepable(camera: ApiCamera) -> None:
 
 
 def api_plan(camera: ApiCamera, config: ServeConfig) -> tuple[CameraPlan, ApiCamera]:
-    """What is served, and the camera with the place where its host is now.
+    """What is served, and the camera with the places where its hosts are now.
 
     Only of the allowed networks, and by RTSP or RTMP, as playlists and redirects of HTTP lead elsewhere. Its
     name is resolved once, so it cannot come to point elsewhere. Raises ConfigError.
@@ -133,17 +146,27 @@ def api_plan(camera: ApiCamera, config: ServeConfig) -> tuple[CameraPlan, ApiCam
         if camera.secret not in config.serve.camera_secrets:
             raise ConfigError(f"no secret is named {camera.secret!r} in serve.camera_secrets")
         password = config.serve.camera_secrets[camera.secret].read(f"serve.camera_secrets.{camera.secret}")
-    address = camera_address(camera.url, username=camera.username, password=password)
-    if address.transport not in ("rtsp", "rtmp"):
-        raise ConfigError(f"{address.shown}: expected rtsp, rtsps, rtmp or rtmps over the API")
-    address, place = resolved(address, config.serve.camera_networks, camera.place)
+
+    def allowed(url: str, known: str | None) -> tuple[Address, str]:
+        address = camera_address(url, username=camera.username, password=password)
+        if address.transport not in ("rtsp", "rtmp"):
+            raise ConfigError(f"{address.shown}: expected rtsp, rtsps, rtmp or rtmps over the API")
+        return resolved(address, config.serve.camera_networks, known)
+
+    address, place = allowed(camera.url, camera.place)
+    sub, detect_place = None, None
+    if camera.detect_url is not None:
+        sub, detect_place = allowed(camera.detect_url, camera.detect_place)
     table = CameraTable(
         name=camera.name,
         url=address.shown,
+        detect_url=None if sub is None else sub.shown,
+        pair_tolerance_ms=camera.pair_tolerance_ms,
+        pair_frames=camera.pair_frames,
         transport=camera.transport,
         hz=camera.hz,
         zones=camera.zones,
         masks=camera.masks,
     )
-    plan = replace(camera_plan(table, config), address=address)
-    return plan, camera.model_copy(update={"place": place})
+    plan = replace(camera_plan(table, config), address=address, sub=sub)
+    return plan, camera.model_copy(update={"place": place, "detect_place": detect_place})

@@ -19,6 +19,10 @@ from .stream.serve.areas import CheckedPolygon
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
 
 
+PairTolerance = Annotated[float, Field(gt=0, le=1000)]
+PairFrames = Annotated[int, Field(ge=2, le=256)]
+
+
 def _distinct(tables: tuple[Any, ...]) -> tuple[Any, ...]:
     names = [table.name for table in tables]
     for name in names:
@@ -77,8 +81,8 @@ class CameraTable(Table):
     name: Name
     url: str
     detect_url: str | None = None
-    pair_tolerance_ms: float = Field(80, gt=0, le=1000)
-    pair_frames: int = Field(30, ge=2, le=256)
+    pair_tolerance_ms: PairTolerance = 80
+    pair_frames: PairFrames = 30
     username: str | None = None
     password: Secret | None = None
     transport: Literal["tcp", "udp"] = "tcp"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
+from typing import Any
 
 from .serve_cameras import ApiCamera, CameraFile, Kept, api_camera, api_plan, check_keepable
 from .serve_config import ServeConfig, read_serve_config
@@ -72,12 +73,8 @@ class CameraControl:
             facts = change.model_dump(exclude_unset=True, exclude={"password"})
             if "password" in change.model_fields_set:
                 facts["password"] = None if change.password is None else change.password.get_secret_value()
-            whole = before.model_dump()
-            if facts.keys() & {"url", "password", "secret"}:  # a new host is not given the old one's login
-                whole |= {"password": None, "secret": None}
-            if "url" in facts:
-                whole |= {"username": None, "place": None}
-            self._put(api_camera(ApiCamera.model_validate(whole | facts)), keep=name not in self._passing)
+            changed = api_camera(ApiCamera.model_validate(_changed(before, facts)))
+            self._put(changed, keep=name not in self._passing)
 
     def remove(self, name: str) -> None:
         """Serve it no longer; one of the configuration until it is resumed."""
@@ -201,6 +198,21 @@ class CameraControl:
         )
         if kept != was:
             self._file.write(kept)
+
+
+def _changed(before: ApiCamera, facts: dict[str, Any]) -> dict[str, Any]:
+    """The camera with these facts; a new host is not given the old login. Raises ConfigError for another
+    sub-stream without the password that it needs."""
+    whole = before.model_dump()
+    if facts.keys() & {"url", "password", "secret"}:
+        whole |= {"password": None, "secret": None}
+    elif facts.get("detect_url") not in (None, before.detect_url) and (before.password or before.secret):
+        raise ConfigError("with another detect_url send the password or the secret again: it is given to it")
+    if "url" in facts:
+        whole |= {"username": None, "place": None}
+    if "detect_url" in facts:
+        whole["detect_place"] = None
+    return whole | facts
 
 
 def _restart_needed(before: ServeConfig, after: ServeConfig) -> list[str]:

@@ -111,6 +111,7 @@ class Lane:
         return CameraReport(
             status=self.camera.status,
             areas=self.plan.areas,
+            sub_stream=self.plan.sub is not None,
             hz=hz,
             degraded=hz != wanted,
             processed=self.processed,

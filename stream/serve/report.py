@@ -22,11 +22,12 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class CameraReport:
     """How a camera fares. latencies_s: of the newest frames, from decoded to done; latency: of all. queued:
-    frames that wait. degraded: looked at less often than was asked
-    for, because the machine cannot keep up. areas: see CameraPlan."""
+    frames that wait. degraded: looked at less often than was asked for, because the machine cannot keep up.
+    areas: see CameraPlan. sub_stream: whether it has one."""
 
     status: CameraStatus
     areas: Areas
+    sub_stream: bool
     hz: float
     degraded: bool
     processed: int

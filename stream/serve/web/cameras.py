@@ -183,6 +183,7 @@ def _camera(web: Web, name: str, report: CameraReport) -> Camera:
         quality=None if report.quality is None else round(report.quality, 4),
         soft=web.trends.is_soft(name),
         over_api=web.control.is_added(name),
+        sub_stream=report.sub_stream,
         zones=report.areas.zones,
         masks=report.areas.masks,
     )

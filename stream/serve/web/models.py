@@ -34,16 +34,21 @@ class _CameraParts(_In):
     secret: CameraName | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     hz: Hz | None = None
+    detect_url: Url | None = None
+    pair_tolerance_ms: Annotated[float, Field(gt=0, le=1000)] = 80
+    pair_frames: Annotated[int, Field(ge=2, le=256)] = 30
     zones: Areas = ()
     masks: Areas = ()
 
 
 class NewCamera(_CameraParts):
     """A camera to be served. Its host must lie in serve.camera_networks. secret: the name of one of
-    serve.camera_secrets, as its password. hz: detections a second, None = the configuration's. zones: faces
-    whose middle lies in none of them are not processed; without zones all are. masks: painted grey, and no
-    face in them is processed. Both are polygons in shares of the picture. keep: also after a restart; a
-    password is written down encrypted only."""
+    serve.camera_secrets, as its password. hz: detections a second, None = the configuration's. detect_url:
+    the camera's sub-stream, with the same login and under the same rules as url: faces are looked for there
+    and cut out of url, from the frame of the same moment, pair_tolerance_ms away at most; pair_frames of url
+    are held for that. zones: faces whose middle lies in none of them are not processed; without zones all
+    are. masks: painted grey, and no face in them is processed. Both are polygons in shares of the picture.
+    keep: also after a restart; a password is written down encrypted only."""
 
     name: CameraName
     url: Url
@@ -51,8 +56,9 @@ class NewCamera(_CameraParts):
 
 
 class CameraChange(_CameraParts):
-    """What of a camera is to be otherwise; what is left out stays. With another url the old password is
-    forgotten: send it again. See NewCamera."""
+    """What of a camera is to be otherwise; what is left out stays. With another url the old login is
+    forgotten: send it again. With another detect_url the password or secret must come again, as it is given
+    to it, too; null takes the sub-stream away. See NewCamera."""
 
     url: Url = ""
 
@@ -62,7 +68,8 @@ class Camera(_Out):
     0 = all; degraded: fewer than asked for. unmatched: frames of a sub-stream that the main stream lacks.
     latency_ms: from decoded to done, median of the newest frames. quality: of the best shots, the newest
     counting most. soft: the picture has lost half of its usual detail, as when it goes out of focus.
-    over_api: it came over the API; the others are in the configuration. zones, masks: see NewCamera."""
+    over_api: it came over the API; the others are in the configuration. sub_stream: faces are looked for in
+    one. zones, masks: see NewCamera."""
 
     name: str
     state: str
@@ -90,6 +97,7 @@ class Camera(_Out):
     quality: float | None
     soft: bool
     over_api: bool
+    sub_stream: bool
     zones: tuple[tuple[Point, ...], ...]
     masks: tuple[tuple[Point, ...], ...]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from live_servers import film
 from web_stack import WebStack, camera_toml
 
 from facesieve.stream.errors import ConfigError
@@ -137,6 +138,86 @@ def test_another_url_is_not_given_the_old_password(serve) -> None:
     assert admin.patch("/api/v1/cameras/inner", json={"url": "rtsp://10.0.0.1/x"}).status_code == 422
     assert stack.service._lane("inner").plan.address.url == "rtsp://127.0.0.1:10/y"
     assert admin.patch("/api/v1/cameras/none", json={}).status_code == 404
+
+
+def test_a_sub_stream_over_the_api_is_paired_and_so_after_a_restart(
+    serve, rtsp, moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOOR_PASSWORD", PASSWORD)
+    server = rtsp(user="watcher", password=PASSWORD)
+    film_in_large = film(tmp_path / "large.mp4", width=640, height=480)
+    for mount, clip in (("main", film_in_large), ("sub", moving)):
+        server.publish(mount, clip)
+    server.start()
+    stack = serve(SECRETS)
+    camera = {"name": "door", "url": server.url("main"), "username": "watcher", "secret": "door"}
+    sub_stream = {"detect_url": server.url("sub"), "pair_tolerance_ms": 500, "pair_frames": 12}
+    made = stack.client("admin").post("/api/v1/cameras", json=camera | sub_stream)
+    assert made.status_code == 201, made.text
+    assert made.json()["sub_stream"]
+    for _ in range(2):
+        stack.until(lambda: is_live(stack, "door"))  # noqa: B023
+        status = stack.until(lambda: stack.service.cameras()["door"].processed) and stack.service.cameras()  # noqa: B023
+        assert (status["door"].status.width, status["door"].status.height) == (640, 480)
+        pairing = stack.service._lane("door").plan.pairing
+        assert (pairing.tolerance_s, pairing.frames) == (0.5, 12)
+        stack = serve(SECRETS)
+    gone = stack.client("admin").patch("/api/v1/cameras/door", json={"detect_url": None})
+    assert not gone.json()["sub_stream"]
+    stack.until(lambda: is_live(stack, "door"))
+    assert b"s3cr" not in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize(
+    ("sub_stream", "told"),
+    [
+        ("rtsp://10.9.0.1/sub", "allowed networks"),
+        ("rtsp://[::ffff:10.9.0.1]/sub", "allowed networks"),
+        ("rtsp://other:login@127.0.0.1/sub", "without a login"),
+        ("http://127.0.0.1/sub.m3u8", "not valid"),
+        ("file:///etc/passwd", "not valid"),
+        ("/srv/drop/", "not valid"),
+        ("rtsp://127.0.0.1:9/user=me&password=hunter2&channel=1", "serve.encryption_keys"),
+    ],
+)
+def test_a_sub_stream_is_under_the_rules_of_the_main_one(serve, sub_stream: str, told: str) -> None:
+    stack = serve(HERE)
+    admin = stack.client("admin")
+    assert admin.post("/api/v1/cameras", json=NOWHERE).status_code == 201
+    for answer in (
+        admin.post("/api/v1/cameras", json=NOWHERE | {"name": "other", "detect_url": sub_stream}),
+        admin.patch("/api/v1/cameras/inner", json={"detect_url": sub_stream}),
+    ):
+        assert answer.status_code == 422
+        assert told in answer.text
+        assert "hunter2" not in answer.text
+    assert list(stack.service.cameras()) == ["inner"]
+    assert stack.service._lane("inner").plan.sub is None
+
+
+def test_another_sub_stream_is_not_given_the_old_password(serve) -> None:
+    stack = serve(HERE, keys=[KEY])
+    admin = stack.client("admin")
+    login = {"username": "me", "password": "hunter2"}
+    first, second = "rtsp://127.0.0.1:9/sub", "rtsp://127.0.0.1:10/sub"
+    assert admin.post("/api/v1/cameras", json=NOWHERE | login | {"detect_url": first}).status_code == 201
+
+    def urls() -> tuple[str, str | None]:
+        plan = stack.service._lane("inner").plan
+        return plan.address.url, plan.sub and plan.sub.url
+
+    with_login = ("rtsp://me:hunter2@127.0.0.1:9/x", "rtsp://me:hunter2@127.0.0.1:9/sub")
+    assert urls() == with_login
+    assert admin.patch("/api/v1/cameras/inner", json={"hz": 2, "detect_url": first}).status_code == 200
+    assert urls() == with_login
+    refused = admin.patch("/api/v1/cameras/inner", json={"detect_url": second})
+    assert (refused.status_code, "password or the secret again" in refused.text) == (422, True)
+    assert urls() == with_login
+    again = {"detect_url": second, "password": "hunter3"}
+    assert admin.patch("/api/v1/cameras/inner", json=again).status_code == 200
+    assert urls() == ("rtsp://me:hunter3@127.0.0.1:9/x", "rtsp://me:hunter3@127.0.0.1:10/sub")
+    stack = serve(HERE, keys=[KEY])
+    assert urls()[1] == "rtsp://me:hunter3@127.0.0.1:10/sub"
 
 
 def test_what_is_paused_stays_so_until_it_is_resumed(serve, clip: Path) -> None:
