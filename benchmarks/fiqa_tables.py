@@ -4,6 +4,7 @@
 
 methods     scores × judges on ytf-dev, with intervals (benchmarks/quality.py)
 heldout     the same on held-out people of the training sets (benchmarks/fiqa_heldout.py)
+teachers    tables of `facesieve label` on the people that each has got to, beside the other scores there
 thirds      pAUC@.3 within thirds by face height, pose and sharpness (ytf-dev has no labels of age, sex, skin)
 ablation    read from benchmarks/results/fiqa_ablation.json, which says where its figures come from
 robustness  landmarks off by 3 and 6 % (benchmarks/alignment.py), students of benchmarks/aikd.py beside
@@ -12,7 +13,8 @@ gate        fp16, bf16 and int8 of each network against fp32 (facesieve models b
 runtime     parameters and CPU time a face (benchmarks/fiqa_runtime.py)
 
 What takes hours is read where it has been made; what is not there is told and left out:
-checkpoints/labels/ytf-dev/*.csv (`facesieve label` with any teacher, a row each),
+checkpoints/labels/ytf-dev/*.csv (`facesieve label` with any teacher, a row each; unfinished ones are
+*.csv.part and count for `teachers` alone),
 checkpoints/ediffiqa-s/ediffiqa-s.onnx (`facesieve train ediffiqa`, `facesieve models import`),
 checkpoints/aikd/*.onnx. Writes fiqa.md and fiqa.json to benchmarks/results; with --only the other parts
 stay as they are there.
@@ -36,6 +38,7 @@ from alignment_detectors import compare
 from alignment_detectors import table as detectors_table
 from fiqa_heldout import heldout
 from fiqa_runtime import runtime
+from fiqa_teachers import begun, labelled, teachers
 from numpy.typing import NDArray
 from quality import (
     DLIB,
@@ -52,18 +55,17 @@ from quality import (
 from facesieve.engines.build.gate import Chips, Precision
 from facesieve.engines.build.make import build_student
 from facesieve.fiqa.edc import error_versus_discard, partial_auc, verification
-from facesieve.fiqa.evaluate.open import open_dataset
-from facesieve.fiqa.evaluate.scores import read_scores
 from facesieve.fiqa.faces import Faces, aligned_chips, read_faces
 from facesieve.stream.errors import FacesieveError
 from facesieve.stream.types import F32, U8
 
-PARTS = ("methods", "heldout", "thirds", "ablation", "robustness", "detectors", "gate", "runtime")
+PARTS = ("methods", "teachers", "heldout", "thirds", "ablation", "robustness", "detectors", "gate", "runtime")
 ABLATION = ROOT / "benchmarks" / "results" / "fiqa_ablation.json"
 THIN = 6
 GATED = ("spearman", "same_best", "kept_best", "cosine_mean", "cosine_least")
 LABELS = ROOT / "fiqa" / "labels" / "facesieve-t.npz"
 MADE = ROOT / "checkpoints"
+TABLES = MADE / "labels"
 NETWORKS = {"eDifFIQA(S), ours": MADE / "ediffiqa-s" / "ediffiqa-s.onnx"}
 ALIGNED = {
     "last blocks again, aligned crops": MADE / "aikd" / "plain.onnx",
@@ -91,7 +93,7 @@ def gather(folder: Path, student: Path, dlib: Path) -> Material:
     faces = read_faces(folder)
     chips = aligned_chips(faces)
     methods, own = scores_of(faces, chips, student)
-    methods |= labelled(folder)
+    methods |= labelled(folder, TABLES / folder.name)
     networks = there(NETWORKS)
     for name, path in networks.items():
         methods[name] = run_network(path, chips)
@@ -104,20 +106,6 @@ def run_network(path: Path, chips: U8, batch: int = 16) -> F32:
     network = openvino.Core().compile_model(path, "CPU", settings)
     parts = [network(chips[start : start + batch])["quality"] for start in range(0, len(chips), batch)]
     return np.concatenate(parts).astype(np.float32)
-
-
-def labelled(folder: Path) -> dict[str, F32]:
-    """(n,) per table of `facesieve label` made of this folder, named after its teacher and settings."""
-    dataset, found = open_dataset(folder), {}
-    for path in sorted((MADE / "labels" / folder.name).glob("*.csv")):
-        made = json.loads(path.with_name(f"{path.name}.json").read_text())
-        low = ", bfloat16" if made["autocast"] != "none" else ""
-        if made["method"] == "faceqan":
-            name = f"FaceQAN (k={made['copies']}, l={made['steps']}{low})"
-        else:
-            name = f"DifFIQA, our UNet (n={made['repeats']}{low})"
-        found[name] = read_scores(path, dataset).astype(np.float32)
-    return found
 
 
 def there(networks: dict[str, Path]) -> dict[str, Path]:
@@ -242,7 +230,7 @@ def main() -> None:
     material = gather(arguments.faces, arguments.student, arguments.dlib)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in arguments.only:
-        figures, text = make(part, material, arguments.resamples)
+        figures, text = make(part, arguments.faces, material, arguments.resamples)
         print(f"## {part}\n\n{text}\n", flush=True)
         keep(part, figures, text, arguments.out / "fiqa.json")
 
@@ -257,7 +245,7 @@ def keep(part: str, figures: dict[str, Any], text: str, path: Path) -> None:
     path.with_suffix(".md").write_text("\n\n".join(pages) + "\n")
 
 
-def make(part: str, material: Material, resamples: int) -> tuple[dict[str, Any], str]:
+def make(part: str, folder: Path, material: Material, resamples: int) -> tuple[dict[str, Any], str]:
     """A part's figures, and the same as Markdown."""
     seen, figures = material.judges["foamliu"], dict[str, Any]()
     match part:
@@ -265,6 +253,9 @@ def make(part: str, material: Material, resamples: int) -> tuple[dict[str, Any],
             for name, vectors in material.judges.items():
                 figures[name] = judge(vectors, material.faces, material.methods, resamples)
             return figures, table(figures)
+        case "teachers":
+            tables = begun(folder, TABLES / folder.name)
+            return teachers(material.faces, material.judges, material.methods, tables, resamples)
         case "heldout":
             networks = {"facesieve-t": material.student, **material.networks}
             runs = {name: partial(run_network, path) for name, path in networks.items()}

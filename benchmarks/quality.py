@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -68,9 +69,17 @@ def run_student(path: Path, chips: U8, eyes_px: F32, batch: int = 64) -> tuple[F
     return np.concatenate(quality), np.concatenate(embedding)
 
 
-def judge(embeddings: F32, faces: Faces, methods: dict[str, F32], resamples: int) -> dict[str, object]:
-    """All figures of one recogniser."""
+def judge(
+    embeddings: F32,
+    faces: Faces,
+    methods: dict[str, F32],
+    resamples: int,
+    threshold: float | None = None,
+) -> dict[str, object]:
+    """All figures of one recogniser. threshold: of a larger set that these faces are from; else their own."""
     pairs = verification(embeddings, faces.identities, faces.videos)
+    if threshold is not None:
+        pairs = replace(pairs, threshold=threshold)
     tracks = tracks_of(faces.identities, faces.videos)
     rows: dict[str, object] = {}
     for name, quality in {**methods, "oracle": oracle_quality(embeddings, tracks)}.items():
