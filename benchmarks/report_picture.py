@@ -16,7 +16,6 @@ Needs `pip install playwright matplotlib` and fetches scikit-image's wheel with 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from chromium import chromium
 
 U8 = npt.NDArray[np.uint8]
 WIDE, HIGH, FPS = 640, 480, 25
@@ -36,7 +36,6 @@ SEEN = """() => Promise.all(
     .filter((image) => image.getBoundingClientRect().top < innerHeight)
     .map((image) => image.decode())
 )"""
-SWITCHES = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
 
 def portraits(folder: Path) -> tuple[U8, U8]:
@@ -97,16 +96,12 @@ def public_domain(folder: Path) -> list[Path]:
 
 def photograph(page: Path, picture: Path, width: int, height: int, *, dark: bool) -> None:
     """A screenshot of the page's first height px."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(SWITCHES))
+    with chromium() as browser:
         scheme = "dark" if dark else "light"
         tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         tab.goto(page.as_uri())
         tab.evaluate(SEEN)
         tab.screenshot(path=picture)
-        browser.close()
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,12 +21,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from chromium import chromium
 
 from facesieve.stream.sinks.records import shot_files
 
 PICTURES = 40
 SHOTS, POINTS = 3, 60
-SWITCHES = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 RENDER = (
     "import sys, time, resource; from pathlib import Path; "
     "from facesieve.stream.sinks.report import render_report; "
@@ -120,11 +119,8 @@ def results(out: Path, people: int) -> None:
 
 def opened(page: Path) -> dict[str, float]:
     """What a browser makes of it: seconds until the page answers, nodes, MB, scrolling, search."""
-    from playwright.sync_api import sync_playwright
-
     figures: dict[str, float] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(SWITCHES))
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1440, "height": 900})
         session = tab.context.new_cdp_session(tab)
 
@@ -160,7 +156,6 @@ def opened(page: Path) -> dict[str, float]:
         figures["scroll all s"] = time.perf_counter() - begun
         figures["shown"] = tab.locator(".card").count()
         counted("scrolled")
-        browser.close()
     return figures
 
 

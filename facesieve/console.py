@@ -23,7 +23,7 @@ from .stream.decode.sources import printable
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.revisions import revision_files
-from .stream.types import Quality, ShotRevision, TrackEnd, TrackResult
+from .stream.types import Quality, ShotRevision, TrackEnd, TrackResult, TrackSummary
 
 PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
@@ -158,13 +158,17 @@ class Screen:
                 if current is not progress:
                     current = progress
                     bar.reset(task, total=source.duration_s, name=printable(source.name)[:40])
-                bar.update(task, completed=max(0.0, progress.pts_s), facts=meter.facts(progress))
+                bar.update(
+                    task,
+                    completed=max(0.0, progress.pts_s),
+                    facts=meter.facts(progress, stills=source.stills),
+                )
 
     def _follow_lines(self, done: threading.Event) -> None:
         while not done.wait(PLAIN_EVERY_S):
             if (watched := self._watched) is not None:
                 source, progress, meter = watched
-                line = f"{printable(source.name)}: {meter.facts(progress)}"
+                line = f"{printable(source.name)}: {meter.facts(progress, stills=source.stills)}"
                 self._err.print(Text(line), soft_wrap=True)
 
 
@@ -174,19 +178,27 @@ class _Meter:
     def __init__(self) -> None:
         self._started = time.monotonic()
 
-    def facts(self, progress: Progress) -> str:
+    def facts(self, progress: Progress, *, stills: bool) -> str:
         elapsed_s = max(1e-6, time.monotonic() - self._started)
+        rate = progress.frames / elapsed_s
+        if stills:
+            return f"{progress.frames} pictures, {rate:.0f} a second, {progress.faces} faces"
         return (
-            f"{progress.frames} frames, {progress.frames / elapsed_s:.0f} fps "
+            f"{progress.frames} frames, {rate:.0f} fps "
             f"({max(0.0, progress.pts_s) / elapsed_s:.1f}× real time), "
             f"{progress.faces} faces, {progress.tracks} tracks"
         )
 
 
 def _table(outcome: Outcome) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name, justify in (("track", "right"), ("from – to", "left"), ("seen", "right"), ("best", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    table, pictures = Table(box=None, pad_edge=False), outcome.pictures
+    table.add_column("track", justify="right")
+    if pictures:
+        table.add_column("picture", overflow="fold")
+    else:
+        table.add_column("from – to")
+        table.add_column("seen", justify="right")
+    table.add_column("best", justify="right")
     known = any(row.summary.identity is not None for row in outcome.rows)
     if known:
         table.add_column("person", justify="right")
@@ -196,15 +208,25 @@ def _table(outcome: Outcome) -> Table:
         person = "–" if summary.identity is None else str(summary.identity)
         table.add_row(
             f"{summary.track}-w{summary.window}" if summary.window else str(summary.track),
-            f"{_clock(summary.first_pts_s)} – {_clock(summary.last_pts_s)}",
-            str(summary.frames_seen),
+            *([Text(_picture(summary, pictures))] if pictures else _times(summary)),
             "–" if row.best is None else _quality(row.best),
             *([person] if known else []),
             _file(row),
         )
     if not outcome.rows:
-        table.add_row("", "", "", "", Text("no face found", style="dim"))
+        empty = [""] * (len(table.columns) - 1)
+        table.add_row(*empty, Text("no face found", style="dim"))
     return table
+
+
+def _times(summary: TrackSummary) -> list[str]:
+    return [f"{_clock(summary.first_pts_s)} – {_clock(summary.last_pts_s)}", str(summary.frames_seen)]
+
+
+def _picture(summary: TrackSummary, pictures: Sequence[str]) -> str:
+    """Number (as in the report) and file name of a still, of which there is one a second."""
+    index = round(summary.first_pts_s)
+    return f"{index + 1}  {pictures[index]}"
 
 
 def _quality(quality: Quality) -> str:

@@ -20,7 +20,7 @@ from .build import Built, build
 from .config import Config
 from .engines.zoo.fetch import digest
 from .identify import Identification, make_way
-from .stream.decode.sources import open_source, slug
+from .stream.decode.sources import ImageSource, open_source, slug
 from .stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_PARTIAL,
@@ -65,10 +65,12 @@ class Row:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one source. error: why it failed; damage: what of it could not be read."""
+    """What became of one source. error: why it failed; damage: what of it could not be read. pictures: file
+    names of a source of stills, whose times are their places in that order; empty for a film."""
 
     spec: str
     out: Path
+    pictures: Sequence[str] = ()
     rows: list[Row] = field(default_factory=list)
     error: FacesieveError | None = None
     damage: str | None = None
@@ -196,6 +198,8 @@ def _run_one(
     started, progress = time.perf_counter(), Progress()
     with closing(_open(outcome.spec, config)) as source:
         built, people, duration_s = make(), know(), source.duration_s
+        if isinstance(source, ImageSource) and source.stills:
+            outcome.pictures = source.pictures
         sink = FolderSink(
             outcome.out,
             overwrite=overwrite,

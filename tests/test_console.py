@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from facesieve import console
+from facesieve.job import Outcome, Row
 from facesieve.stream.progress import Progress
 from facesieve.stream.testing import ListSource
+from facesieve.stream.types import Quality, TrackEnd, TrackSummary
 
 
 def test_rates_count_from_the_source_s_first_moment(
@@ -29,3 +32,46 @@ def test_rates_count_from_the_source_s_first_moment(
         assert rates is not None, line
         assert int(rates[1]) <= 100  # they need .1 s at least
         assert float(rates[2]) <= 10
+
+
+def summary(track: int, first_s: float) -> TrackSummary:
+    return TrackSummary("album", track, None, first_s, first_s, 1, 1, 1, {}, TrackEnd.SCENE_CUT)
+
+
+def table(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    console.Screen(quiet=False, as_json=False).outcome(outcome)
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_pictures_are_named_and_numbered_where_films_have_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row(summary(number, first_s), Quality(0.5, "m", 0.75), f"shots/{number}/1.jpg")
+        for number, first_s in ((1, 0.0), (2, 2.0))
+    ]
+    names = ["a.jpg", "b [red].jpg", "c.jpg"]
+    stills = table(Outcome("album", tmp_path, pictures=names, rows=rows), capsys)
+    assert stills[1] == ["track", "picture", "best", "file"]
+    assert stills[2] == ["1", "1", "a.jpg", "75", "%", "shots/1/1.jpg"]
+    assert stills[3] == ["2", "3", "c.jpg", "75", "%", "shots/2/1.jpg"]
+    film = table(Outcome("film.mp4", tmp_path, rows=rows), capsys)
+    assert film[1] == ["track", "from", "–", "to", "seen", "best", "file"]
+    assert film[3] == ["2", "0:02.00", "–", "0:02.00", "1", "75", "%", "shots/2/1.jpg"]
+    empty = table(Outcome("album", tmp_path, pictures=names), capsys)
+    assert empty[2] == ["no", "face", "found"]
+
+
+def test_pictures_have_no_real_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.1)
+    screen = console.Screen(quiet=False, as_json=False)
+    with screen.following():
+        screen.watch(
+            "album", ListSource([], name="album", stills=True), Progress(frames=10, pts_s=9.0, faces=4)
+        )
+        time.sleep(0.25)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert lines
+    assert all(re.fullmatch(r"album: 10 pictures, \d+ a second, 4 faces", line) for line in lines)

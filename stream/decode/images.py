@@ -86,6 +86,11 @@ class ImageSource(Closing):
         return self._name
 
     @property
+    def pictures(self) -> list[str]:
+        """Their file names, printable, in the order of the frames' indices."""
+        return [printable(path.name) for path in self._paths]
+
+    @property
     def stills(self) -> bool:
         """True without a frame rate."""
         return self._fps is None

@@ -109,6 +109,8 @@ class Card:
         if more:
             places = len({seen.source for seen, _ in self._tracks})
             where = f" <span>{count(places, 'source')}</span>" if self._look.several else ""
+            if all(self._look.gallery.sources[seen.source].stills for seen, _ in self._tracks):
+                return f"{count(len(self._tracks), 'picture')}{where}"
             return f"{count(len(self._tracks), 'track')}{where} <span>{span(self._seconds())} in view</span>"
         named = "" if self._person.identity is None else f" <span>{self._track_name(seen, 'track')}</span>"
         times = f"{clock(first.first_pts_s)} – {clock(first.last_pts_s)}"
@@ -223,14 +225,10 @@ class Card:
 
     def _part(self, seen: Seen, track: TrackRecord, *, opened: bool) -> str:
         said = escape(sieve(track.kept, track.frames_seen, track.rejected, track.failed, self._look.limits))
-        times = f"{clock(track.first_pts_s)} – {clock(track.last_pts_s)}"
-        stills = self._look.gallery.sources[seen.source].stills
+        when = _when_seen(track, stills=self._look.gallery.sources[seen.source].stills)
         plot = self._plot(seen, track, f"Quality over time of track {seen.track}")
-        when = "" if stills else f" <span>{times}</span>"
-        return (
-            f"<details{' open' if opened else ''}><summary>{self._track_name(seen)}{when}</summary>"
-            f'{plot}<p class="sieve">{said}</p></details>'
-        )
+        head = f"<summary>{self._track_name(seen)} <span>{when}</span></summary>"
+        return f'<details{" open" if opened else ""}>{head}{plot}<p class="sieve">{said}</p></details>'
 
     def _plot(self, seen: Seen, track: TrackRecord, name: str) -> str:
         """Nothing for pictures, which have no course, and for a track without a shot."""
@@ -264,14 +262,21 @@ def unkept_row(seen: Seen, look: Look) -> tuple[str, str]:
     track = look.gallery.known[seen]
     said = sieve(track.kept, track.frames_seen, track.rejected, track.failed, look.limits)
     why = said.partition(": ")[2]
-    times = "" if source.stills else f"{clock(track.first_pts_s)} – {clock(track.last_pts_s)}"
+    when = _when_seen(track, stills=source.stills)
     reasons = escape(" ".join(code.replace(" ", "_") for code in sorted(track.rejected)))
     where = f"<td>{escape(source.name)}</td>" if look.several else ""
     return (
         f'data-tracks="{seen.source}:{seen.track}" data-reasons="{reasons}"',
-        f'<th scope="row">Track {track.track}</th>{where}<td>{times}</td><td>{track.frames_seen:,}</td>'
+        f'<th scope="row">Track {track.track}</th>{where}<td>{when}</td><td>{track.frames_seen:,}</td>'
         f"<td>{escape(why)}</td>",
     )
+
+
+def _when_seen(track: TrackRecord, *, stills: bool) -> str:
+    """The time of a film, the number of a picture: stills come one a second."""
+    if stills:
+        return f"picture {round(track.first_pts_s) + 1}"
+    return f"{clock(track.first_pts_s)} – {clock(track.last_pts_s)}"
 
 
 def _key(shot: ShotRecord) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import errno
 import os
 import re
@@ -113,6 +114,21 @@ def test_pictures_are_numbered_instead_of_timed(tmp_path: Path, make_result) -> 
     assert "picture 11" in elements.text
     assert "0:0" not in elements.text
     assert [f["name"] for f in elements.all("input") if f["type"] == "range"] == ["score"]
+
+
+def test_a_person_of_several_pictures_is_counted_in_pictures_and_unkept_ones_are_numbered(
+    tmp_path: Path, make_result
+) -> None:
+    run = {"source": {"name": "holiday", "stills": True}, "counts": {"frames": 40}}
+    found = [
+        dataclasses.replace(made, summary=dataclasses.replace(made.summary, identity=1))
+        for made in (make_result(1), make_result(2, start_s=6.0))
+    ]
+    elements = Elements(page(tmp_path, [*found, make_result(3, (), start_s=8.0)], run))
+    assert "2 pictures" in elements.text
+    assert "in view" not in elements.text.replace("In view", "")
+    assert "picture 7" in elements.text
+    assert "picture 9" in elements.text
 
 
 def test_tracks_without_shots_are_listed_with_their_reasons(tmp_path: Path, make_result) -> None:
