@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from .config import Config, Table, with_kinds
 from .config_errors import explain
 from .stream.errors import ConfigError, SourceUnreadable
+from .stream.serve.address import is_device
 from .stream.serve.areas import CheckedPolygon
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
@@ -62,12 +63,12 @@ class Secret(Table):
 
 
 class CameraTable(Table):
-    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), /dev/videoN, a file, or a folder:
-    each video that is put there and has not changed for settle_s is processed once, in full, and moved to
-    done/ or failed/ in it (buffer is block then). detect_url: the camera's sub-stream, with the same
-    credentials: faces are looked for there and cut out of url, from the frame of the same moment,
-    pair_tolerance_ms away at most; pair_frames of url are held for that. device_size, device_fps,
-    device_format: what /dev/videoN is asked for; None is its own choice.
+    """A camera. url: rtsp(s), http(s) (MJPEG, HLS, progressive), rtmp(s), a USB camera (/dev/v4l/by-id/… or
+    /dev/videoN), a file, or a folder: each video that is put there and has not changed for settle_s is
+    processed once, in full, and moved to done/ or failed/ in it (buffer is block then). detect_url: the
+    camera's sub-stream, with the same credentials: faces are looked for there and cut out of url, from the
+    frame of the same moment, pair_tolerance_ms away at most; pair_frames of url are held for that.
+    device_size, device_fps, device_format: what a USB camera is asked for; None is its own choice.
 
     hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they are
     looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s, read_s:
@@ -108,9 +109,12 @@ class CameraTable(Table):
 
     @model_validator(mode="after")
     def _device_only(self) -> CameraTable:
-        asked = (self.device_size, self.device_fps, self.device_format)
-        if any(wish is not None for wish in asked) and not self.url.startswith(("/dev/video", "v4l2:")):
-            raise ValueError("device_size, device_fps and device_format are for url = /dev/videoN")
+        wishes = (self.device_size, self.device_fps, self.device_format)
+        usb = is_device(self.url) or self.url.startswith("v4l2:")
+        if not usb and any(wish is not None for wish in wishes):
+            raise ValueError(
+                "device_size, device_fps and device_format are for url = /dev/videoN or /dev/v4l/by-id/…"
+            )
         return self
 
     @model_validator(mode="after")

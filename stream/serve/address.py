@@ -27,7 +27,8 @@ _SCHEMES: dict[str, Transport] = {
     "v4l2": "v4l2",
     "file": "file",
 }
-_DEVICE = re.compile(r"/dev/video\d{1,3}")
+# udev's names for a camera stay its own; its number goes to whoever comes first.
+_DEVICE = re.compile(r"/dev/video\d{1,3}|/dev/v4l/by-(?:id|path)/[\w#+.:=@\\-]+-video-index\d+")
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
 
 
@@ -55,12 +56,12 @@ class Address:
 
 
 def camera_address(url: str, *, username: str | None = None, password: str | None = None) -> Address:
-    """The address in a configuration: a URL, `/dev/videoN`, the path of a file, or that of a folder (one that
-    is there, or a path that ends in a slash).
+    """The address in a configuration: a URL, a V4L2 device (is_device), the path of a file, or that of a
+    folder (one that is there, or a path that ends in a slash).
 
     Credentials stand in the URL or beside it; those beside it win. Raises ConfigError, which shows no secret.
     """
-    if _DEVICE.fullmatch(url):
+    if is_device(url):
         return Address("v4l2", url, url, None, None)
     if "://" not in url:
         return _local("file", url)
@@ -103,9 +104,17 @@ def camera_address(url: str, *, username: str | None = None, password: str | Non
     )
 
 
+def is_device(path: str) -> bool:
+    """Whether a path is a V4L2 device's: `/dev/videoN`, or udev's name for it, in `/dev/v4l/by-id/`
+    (`…-video-indexN`) or `by-path/`."""
+    return _DEVICE.fullmatch(path) is not None
+
+
 def _local(transport: Transport, path: str) -> Address:
-    if transport == "v4l2" and not _DEVICE.fullmatch(path):
-        raise ConfigError(f"expected v4l2:///dev/videoN, got the path {printable(path)!r}")
+    if transport == "v4l2" and not is_device(path):
+        raise ConfigError(
+            f"expected v4l2:///dev/videoN or v4l2:///dev/v4l/by-id/…-video-indexN, got {printable(path)!r}"
+        )
     if path.endswith("/") or (path and Path(path).is_dir()):
         return Address("folder", path, printable(path), None, None)
     return Address(transport, path, printable(path), None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 import threading
 import time
@@ -41,7 +42,17 @@ _FORMATS: dict[Transport, str] = {
     "folder": "none",
 }
 _PROBE_S = 1.0
+_POLL_S = 0.005
+# AVFMT_FLAG_NONBLOCK, which fflags has no name for: else FFmpeg waits in the driver for the next picture of a
+# device, where neither its interrupt callback nor we can call it back.
+_NONBLOCK = 4
 _SILENT = "connected, and then nothing came"
+_DEVICE_HINTS = {
+    errno.EACCES: "who runs this must be in the group that owns it, mostly `video`",
+    errno.EBUSY: "another program uses it",
+    errno.EINVAL: "does it offer that device_format and device_size? `v4l2-ctl --list-formats-ext` tells",
+    errno.ENOTTY: "not a camera; the second node of a USB camera is for metadata",
+}
 
 
 class ConnectionFailed(SourceError):
@@ -166,6 +177,10 @@ class LiveStream(Closing):
                         asked = time.monotonic()
             except InvalidDataError:
                 self.undecodable += 1
+            except BlockingIOError:  # a device has no picture yet
+                if time.monotonic() - asked >= self._options.read_s:
+                    raise StreamStalled(f"{self._address.shown}: {_SILENT}") from None
+                self._left.wait(_POLL_S)
             except EOFError:
                 return self._check_end(asked)
             except (FFmpegError, OSError) as error:
@@ -193,12 +208,14 @@ class LiveStream(Closing):
                 format="video4linux2" if address.transport == "v4l2" else None,
                 options={"max_pixels": str(options.max_pixels)},
                 container_options=self._container_options(),
-                timeout=(options.connect_s, options.read_s),
+                # FFmpeg turns in circles while it looks into a device that gives no picture: we wait instead.
+                timeout=(_PROBE_S if address.transport == "v4l2" else options.connect_s, options.read_s),
             )
         except (FFmpegError, OSError, ValueError) as error:
             if time.monotonic() - began >= options.connect_s:  # some demuxers report an interrupt as bad data
                 raise ConnectionFailed(f"{address.shown}: {_SILENT}") from None
-            raise ConnectionFailed(self._explained(error)) from None
+            hint = _DEVICE_HINTS.get(getattr(error, "errno", 0)) if address.transport == "v4l2" else None
+            raise ConnectionFailed(self._explained(error) + (f" ({hint})" if hint else "")) from None
 
     def _container_options(self) -> dict[str, str]:
         transport, options = self._address.transport, self._options
@@ -223,6 +240,8 @@ class LiveStream(Closing):
             made |= {name: value for name, value in wanted.items() if value is not None}
         if transport != "file":
             made["fflags"] = "nobuffer+discardcorrupt"
+        if transport == "v4l2":
+            made["fflags"] += f"+{_NONBLOCK}"
         return made
 
     def _explained(self, error: Exception) -> str:

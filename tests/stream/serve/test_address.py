@@ -9,6 +9,9 @@ import pytest
 from facesieve.stream.errors import ConfigError
 from facesieve.stream.serve.address import allow_host, camera_address
 
+BY_ID = "/dev/v4l/by-id/usb-046d_HD_Pro_Webcam_C920_1234ABCD-video-index0"
+BY_PATH = "/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1.2:1.0-video-index0"
+
 
 @pytest.mark.parametrize(
     ("url", "transport", "shown"),
@@ -20,6 +23,9 @@ from facesieve.stream.serve.address import allow_host, camera_address
         ("rtmp://u:p4ss@cam.lan/live", "rtmp", "rtmp://cam.lan:1935/live"),
         ("/dev/video0", "v4l2", "/dev/video0"),
         ("v4l2:///dev/video12", "v4l2", "/dev/video12"),
+        (BY_ID, "v4l2", BY_ID),
+        (f"v4l2://{BY_ID}", "v4l2", BY_ID),
+        (BY_PATH, "v4l2", BY_PATH),
         ("/srv/door.mp4", "file", "/srv/door.mp4"),
         ("file:///srv/a%20b.mp4", "file", "/srv/a b.mp4"),
     ],
@@ -39,6 +45,8 @@ def test_what_a_camera_may_be(url: str, transport: str, shown: str) -> None:
         "rtsp://cam lan/x",
         "rtsp://cam.lan/x\ny",
         "v4l2:///etc/passwd",
+        "v4l2:///dev/v4l/by-id/../../sda",
+        "v4l2:///dev/v4l/by-id/x/y-video-index0",
     ],
 )
 def test_what_it_may_not_be(url: str) -> None:
