@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from ..decode.picture import Converter
 from .address import Address
-from .backoff import Backoff
-from .buffer import Arrived, FrameBuffer, SessionEnded
+from .buffer import Arrived, SessionEnded
 from .live import ConnectionFailed, LiveStream, StreamStalled
-from .reader import CameraSettings, CameraStatus, ReaderParts, State
+from .reader import CameraStatus, ReaderParts, State
 from .reading import Reading, Watchdog
 
 _THUMB_PX = 48
@@ -26,19 +25,15 @@ class Camera:
     across. Times of frames start anew with each session. given: frames put into the buffer.
     """
 
-    def __init__(
-        self, name: str, address: Address, settings: CameraSettings, buffer: FrameBuffer, parts: ReaderParts
-    ) -> None:
-        self.name, self.buffer = name, buffer
-        self._address, self._settings, self._parts = address, settings, parts
-        self._clock = parts.clock
-        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s, parts.rng)
-        self._status = CameraStatus(name, State.STOPPED, self._clock.now_s(), sessions=parts.sessions)
+    def __init__(self, address: Address, parts: ReaderParts) -> None:
+        self.name, self.buffer = parts.name, parts.buffer
+        self._address, self._settings, self._parts = address, parts.settings, parts
+        self._clock, self._backoff, self._status = parts.clock, parts.backoff(), parts.stopped()
         self._lock = threading.Lock()
         self._stopping, self._anew = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._stream: LiveStream | None = None
-        self._hz = settings.hz
+        self._hz = parts.settings.hz
         self.given = 0
 
     @property

@@ -17,10 +17,9 @@ from ..decode.names import printable
 from ..decode.video import VideoSource
 from ..types import Frame
 from .address import Address
-from .backoff import Backoff
-from .buffer import Arrived, FrameBuffer, SessionEnded
+from .buffer import Arrived, SessionEnded
 from .drop_files import DONE, FAILED, Progress, Settling, away, forget, note, noted, opened, version
-from .reader import CameraSettings, CameraStatus, ReaderParts, State
+from .reader import CameraStatus, ReaderParts, State
 
 _LOG = logging.getLogger("facesieve.serve")
 _NOTE_EVERY_S = 1.0
@@ -49,23 +48,15 @@ class DropFolder:
     in the folder tells how far the present file is: after a restart it goes on from there, at most the last
     second of work is done twice after a crash, and nothing after a clean end.
 
-    buffer: must be of the policy block. Frames have the file's times; wall_s is when they were read.
+    Its buffer must be of the policy block. Frames have the file's times; wall_s is when they were read.
     """
 
-    def __init__(
-        self,
-        name: str,
-        address: Address,
-        settings: CameraSettings,
-        buffer: FrameBuffer,
-        parts: ReaderParts,
-    ) -> None:
-        self.name, self.buffer, self.hz, self.given = name, buffer, settings.hz, 0
+    def __init__(self, address: Address, parts: ReaderParts) -> None:
+        self.name, self.buffer, self.hz, self.given = parts.name, parts.buffer, parts.settings.hz, 0
         self._folder, self._shown = Path(address.url), address.shown
-        self._settings, self._clock, self._parts = settings, parts.clock, parts
-        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s, parts.rng)
-        self._status = CameraStatus(name, State.STOPPED, self._clock.now_s(), sessions=parts.sessions)
-        self._settling = Settling(self._folder, settings.settle_s)
+        self._settings, self._clock, self._parts = parts.settings, parts.clock, parts
+        self._backoff, self._status = parts.backoff(), parts.stopped()
+        self._settling = Settling(self._folder, self._settings.settle_s)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 

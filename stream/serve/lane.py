@@ -160,6 +160,9 @@ class Lane:
         return new_reader(
             self.plan,
             ReaderParts(
+                name=self.plan.name,
+                settings=self.plan.settings,
+                buffer=self.plan.buffer(),
                 clock=parts.clock,
                 rng=parts.rng,
                 on_state=self.tell_state,

@@ -28,22 +28,12 @@ class PairedCamera:
     offset between the streams is measured in what they show, see StreamOffset; what was measured outlives a
     connection.
 
-    settings: of both streams; hz is the sub-stream's.
+    Its settings are of both streams; hz is the sub-stream's.
     """
 
-    def __init__(
-        self,
-        name: str,
-        main: Address,
-        sub: Address,
-        settings: CameraSettings,
-        pairing: PairingSettings,
-        buffer: FrameBuffer,
-        parts: ReaderParts,
-    ) -> None:
-        self.name, self.buffer = name, buffer
-        self._settings, self._pairing, self._parts = settings, pairing, parts
-        self._status = CameraStatus(name, State.STOPPED, parts.clock.now_s(), sessions=parts.sessions)
+    def __init__(self, main: Address, sub: Address, pairing: PairingSettings, parts: ReaderParts) -> None:
+        self.name, self.buffer, self._settings = parts.name, parts.buffer, parts.settings
+        self._pairing, self._parts, self._status = pairing, parts, parts.stopped()
         self._told = threading.Lock()  # held while a change is told, so that changes are told in order
         self._lock = threading.Lock()
         self._pairs, self._offset = Pairs(pairing), StreamOffset()
@@ -54,11 +44,15 @@ class PairedCamera:
         self.given = 0
 
         def reader(what: str, address: Address, own: CameraSettings, tap: FrameBuffer) -> Camera:
-            of_one = replace(parts, on_state=self._changed, sessions=0)
-            return Camera(f"{name} ({what})", address, own, tap, of_one)
+            name = f"{parts.name} ({what})"
+            of_one = replace(
+                parts, name=name, settings=own, buffer=tap, on_state=self._changed, sessions=0
+            )  # fmt: skip
+            return Camera(address, of_one)
 
-        self._main = reader(_MAIN, main, replace(settings, hz=0.0), _Tap(self._take_main, self._lost_main))
-        self._sub = reader(_SUB, sub, settings, _Tap(self._take_sub, self._lost_sub))
+        every = replace(parts.settings, hz=0.0)
+        self._main = reader(_MAIN, main, every, _Tap(self._take_main, self._lost_main))
+        self._sub = reader(_SUB, sub, parts.settings, _Tap(self._take_sub, self._lost_sub))
 
     @property
     def status(self) -> CameraStatus:

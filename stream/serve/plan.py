@@ -29,11 +29,14 @@ class CameraPlan:
     pairing: PairingSettings = field(default_factory=PairingSettings)
     areas: Areas = field(default_factory=Areas)
 
+    def buffer(self) -> FrameBuffer:
+        """A new one between reader and pipeline."""
+        return FrameBuffer(self.policy, self.size)
+
 
 def new_reader(plan: CameraPlan, parts: ReaderParts) -> Reader:
-    """What reads the camera, with a buffer of its own."""
-    buffer = FrameBuffer(plan.policy, plan.size)
+    """What reads the camera."""
     if plan.sub is not None:
-        return PairedCamera(plan.name, plan.address, plan.sub, plan.settings, plan.pairing, buffer, parts)
+        return PairedCamera(plan.address, plan.sub, plan.pairing, parts)
     make = DropFolder if plan.address.transport == "folder" else Camera
-    return make(plan.name, plan.address, plan.settings, buffer, parts)
+    return make(plan.address, parts)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ..ports import Clock
+from .backoff import Backoff
 from .buffer import FrameBuffer
 from .live import LiveOptions
 
@@ -109,15 +110,28 @@ def _uncounted(_took_s: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReaderParts:
-    """What a reader works with besides its camera.
+    """What a reader works with, whatever its source.
 
-    rng: of the waits between tries. on_state: told of every change, from the reader's threads. sessions: of
-    this camera before, which are not counted again. on_decoded: told the seconds that each packet, or frame
-    of a film, took to decode, from the reader's threads.
+    name: of the camera. buffer: that it fills. rng: of the waits between tries. on_state: told of every
+    change, from the reader's threads. sessions: of this camera before, which are not counted again.
+    on_decoded: told the seconds that each packet, or frame of a film, took to decode, from the reader's
+    threads.
     """
 
+    name: str
+    settings: CameraSettings
+    buffer: FrameBuffer
     clock: Clock
     rng: random.Random
     on_state: Callable[[CameraStatus], None] = _untold
     sessions: int = 0
     on_decoded: Callable[[float], None] = _uncounted
+
+    def stopped(self) -> CameraStatus:
+        """The camera's status before the beginning."""
+        return CameraStatus(self.name, State.STOPPED, self.clock.now_s(), sessions=self.sessions)
+
+    def backoff(self) -> Backoff:
+        """New waits between tries."""
+        first_s, most_s = self.settings.backoff_first_s, self.settings.backoff_most_s
+        return Backoff(first_s, most_s, self.rng)

@@ -37,9 +37,8 @@ class Watched:
         self.states: list[CameraStatus] = []
         self.items: list[Arrived | SessionEnded] = []
         self.buffer = buffer or FrameBuffer("latest")
-        self.camera = Camera(
-            "gate", address, settings, self.buffer, ReaderParts(Wall(), random.Random(0), self.states.append),
-        )  # fmt: skip
+        parts = ReaderParts("gate", settings, self.buffer, Wall(), random.Random(0), self.states.append)
+        self.camera = Camera(address, parts)
         self.camera.start()
 
     def until(self, done: Callable[[], bool], within_s: float) -> None:

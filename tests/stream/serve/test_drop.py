@@ -37,10 +37,9 @@ class Watched:
         self.states: list[CameraStatus] = []
         self.numbers: dict[int, list[int]] = {}
         self.fails = ""
-        self.reader = DropFolder(
-            "drop", camera_address(f"{folder}/"), settings, FrameBuffer("block", 4),
-            ReaderParts(Wall(), random.Random(0), self.states.append),
-        )  # fmt: skip
+        buffer = FrameBuffer("block", 4)
+        parts = ReaderParts("drop", settings, buffer, Wall(), random.Random(0), self.states.append)
+        self.reader = DropFolder(camera_address(f"{folder}/"), parts)
         self.reader.start()
 
     def until(self, done: Callable[[], bool], within_s: float = 20) -> None:

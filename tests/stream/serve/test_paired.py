@@ -44,10 +44,9 @@ class Watched:
             camera_address(server.url(mount), username=LOGIN["user"], password=LOGIN["password"])
             for mount in ("main", "sub")
         )
-        self.camera = PairedCamera(
-            "gate", main, sub, QUICK, pairing, FrameBuffer("drop_oldest", 64),
-            ReaderParts(Wall(), random.Random(0), self.states.append),
-        )  # fmt: skip
+        buffer = FrameBuffer("drop_oldest", 64)
+        parts = ReaderParts("gate", QUICK, buffer, Wall(), random.Random(0), self.states.append)
+        self.camera = PairedCamera(main, sub, pairing, parts)
         self.camera.start()
 
     def until(self, done: Callable[[], bool], within_s: float) -> None:

@@ -37,8 +37,8 @@ class Watched:
         self.states: list[CameraStatus] = []
         self.frames: dict[int, int] = {}
         self._buffer = FrameBuffer("latest")
-        parts = ReaderParts(Wall(), random.Random(0), self.states.append)
-        self.camera = Camera("door", camera_address(url), settings, self._buffer, parts)
+        parts = ReaderParts("door", settings, self._buffer, Wall(), random.Random(0), self.states.append)
+        self.camera = Camera(camera_address(url), parts)
         self.camera.start()
 
     def until(self, done: Callable[[], Any], within_s: float = 40) -> float:

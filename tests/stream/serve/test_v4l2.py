@@ -46,13 +46,9 @@ def absent() -> str:
 
 def test_an_absent_device_is_told_and_tried_again(absent: str) -> None:
     states: list[CameraStatus] = []
-    camera = Camera(
-        "usb",
-        camera_address(absent),
-        CameraSettings(backoff_first_s=0.1),
-        FrameBuffer("latest"),
-        ReaderParts(Wall(), random.Random(0), states.append),
-    )
+    settings, buffer = CameraSettings(backoff_first_s=0.1), FrameBuffer("latest")
+    parts = ReaderParts("usb", settings, buffer, Wall(), random.Random(0), states.append)
+    camera = Camera(camera_address(absent), parts)
     camera.start()
     deadline = time.monotonic() + 10
     while sum(status.state is State.LOST for status in states) < 2 and time.monotonic() < deadline:
