@@ -189,7 +189,10 @@ class OpenVinoEngine(Closing):
         key = hashlib.sha256(f"{self._key} {shapes} {ov.get_version()}".encode()).hexdigest()
         blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
         if blob is not None:
-            return _core().import_model(blob, self._device, self._config)
+            try:
+                return _core().import_model(blob, self._device, self._config)
+            except RuntimeError as failure:  # compiled on another processor: cache folders move with disks
+                log.info("%s: its stored compilation is not for here: %s", self.label, _reason(failure))
         graph, started = self._graph, time.perf_counter()
         if shapes:
             graph = graph.clone()

@@ -244,6 +244,20 @@ def test_damaged_cache_is_compiled_anew(affine: bytes, tmp_path: Path, damage: b
     assert stored.stat().st_size == len(whole)
 
 
+def test_cache_of_another_processor_is_compiled_anew(affine: bytes, tmp_path: Path) -> None:
+    # A cache folder may move with a disk, an image of a machine or a container's volume.
+    with OpenVinoEngine(affine, precision="fp32", cache_dir=tmp_path):
+        (stored,) = tmp_path.iterdir()
+    blob = stored.read_bytes()[32:]
+    assert b";isa=" in blob
+    at = blob.index(b";isa=") + len(b";isa=")
+    foreign = blob[:at] + b"#" + blob[at + 1 :]
+    stored.write_bytes(hashlib.sha256(foreign).digest() + foreign)
+    with OpenVinoEngine(affine, precision="fp32", cache_dir=tmp_path) as engine:
+        np.testing.assert_array_equal(engine.infer({"x": X})["y"], 2 * X + 1)
+    assert stored.read_bytes()[32:] == blob
+
+
 def test_other_external_data_are_another_network(affine: bytes, tmp_path: Path) -> None:
     model = onnx.load_from_string(affine)
     path, x = tmp_path / "m.onnx", X
