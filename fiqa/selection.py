@@ -137,7 +137,8 @@ def track_selection(
         rate(chance),
         rate(oracle),
     )
-    gaps = (chances - policies) / (chances - oracles)
+    with np.errstate(divide="ignore", invalid="ignore"):  # some resamples may leave the oracle no room
+        gaps = (chances - policies) / (chances - oracles)
     room = of_chance - of_oracle
     gap = (of_chance - of_policy) / room if room != 0.0 else float("nan")
     return SelectionResult(_interval(of_policy, policies), _interval(gap, gaps), of_chance, of_oracle)

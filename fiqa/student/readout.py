@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...stream.errors import ConfigError
 from ...stream.types import F32
 from .network import EMBEDDING, Student
 from .recipe import Readout
@@ -27,8 +28,11 @@ def fit_readout(
     """(128, f) weight and (128,) bias of the map from level means to the embedding.
 
     features: (n, f) level means. teachers: per recogniser (n, d) unit embeddings that a chip should have.
-    own: (n, 128) unit embeddings of the student as it is. rows: those to learn from.
+    own: (n, 128) unit embeddings of the student as it is. rows: those to learn from. Raises ConfigError where
+    those are too few to have 128 main axes.
     """
+    if len(rows) < _SUBSET * EMBEDDING:
+        raise ConfigError(f"expected {_SUBSET * EMBEDDING} chips or more to read out of, got {len(rows)}")
     mean, spread = features[rows].mean(axis=0), features[rows].std(axis=0) + 1e-3
     terms = np.concatenate([(features - mean) / spread, np.ones((len(features), 1), np.float32)], axis=1)
     gram = terms[rows].T @ terms[rows] + settings.decay * len(rows) * np.eye(terms.shape[1], dtype=np.float32)

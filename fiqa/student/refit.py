@@ -83,7 +83,8 @@ def release_embedding(student: Student, recipe: Recipe, material: Material, path
     """Exports a student of unchanged quality over the one at path (.onnx).
 
     Of its card only what the embedding changes is written anew; `verification` is left out until fiqa.linking
-    has measured it."""
+    has measured it. A bound on the scores of the old weights (fiqa.bound) bounds these too."""
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
     export_student(student, path)
     card = json.loads(path.with_suffix(".json").read_text())
     card.pop("verification", None)
@@ -92,6 +93,9 @@ def release_embedding(student: Student, recipe: Recipe, material: Material, path
     card["held_out"] |= {name: value for name, value in figures.items() if name.startswith("student")}
     card["recipe"]["readout"] = recipe.readout.model_dump(mode="json")
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    bound = path.with_name(f"{path.stem}-bound.json")
+    if bound.is_file() and (facts := json.loads(bound.read_text()))["scorer_sha256"] == before:
+        bound.write_text(json.dumps(facts | {"scorer_sha256": card["sha256"]}, indent=1) + "\n")
 
 
 def _lesson(

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from facesieve.fiqa.student import __main__ as command
+from facesieve.fiqa.student.footage import FOOTAGE
 from facesieve.fiqa.student.head import student_of
 from facesieve.fiqa.student.network import Student
 from facesieve.fiqa.student.readout import fit_readout, unit_rows, with_readout
 from facesieve.fiqa.student.recipe import Readout
+from facesieve.stream.errors import ConfigError
 from facesieve.stream.types import F32
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "engines" / "zoo" / "weights" / "facesieve-t.onnx"
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT / "engines" / "zoo" / "weights" / "facesieve-t.onnx"
 RNG = np.random.default_rng(5)
 
 
@@ -78,3 +85,52 @@ def test_of_the_shipped_student_too_only_the_embedding_changes() -> None:
     wide = with_readout(student, _random(128, 736), _random(128))
     with torch.inference_mode():
         assert torch.equal(student(chips)[0], wide(chips)[0])
+
+
+def test_too_few_chips_are_refused() -> None:
+    with pytest.raises(ConfigError, match="expected 384 chips or more"):
+        fit_readout(_random(300, 9), {}, _random(300, 128), np.arange(300), Readout())
+
+
+def _write_material(folder: Path, people: int, sources: int, versions: list[int]) -> None:
+    """What prepare and embed leave: random chips, and embeddings that are a little alike within a person."""
+    folder.mkdir()
+    version = np.tile(np.array(versions, np.int8), people * sources)
+    source = np.repeat(np.arange(people * sources, dtype=np.int32), len(versions))
+    identity = source // sources
+    eyes = np.full(len(source), 40, np.float32)
+    np.savez(folder / "versions.npz", source=source, version=version, identity=identity, eyes_px=eyes)
+    np.save(folder / "chips.npy", _chips(len(source)).numpy())
+    for name in ("foamliu", "dlib"):
+        vectors = np.random.default_rng(3).standard_normal((people, 128))[identity]
+        rows = [unit_rows((vectors + 3 * _random(len(source), 128)).astype(np.float32)) for _ in range(2)]
+        np.save(folder / f"{name}.npy", np.stack(rows).astype(np.float16))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # of torch's exporter
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for suffix in (".onnx", ".json", "-bound.json"):
+        shutil.copy(WEIGHTS.with_name(f"facesieve-t{suffix}"), tmp_path)
+    _write_material(tmp_path / "data", 30, 4, [0, 1, 2])
+    _write_material(tmp_path / "tracks", 30, 4, [FOOTAGE])
+    weights, recipe = tmp_path / "facesieve-t.onnx", ROOT / "configs" / "facesieve-t.toml"
+    places = [
+        "--data",
+        str(tmp_path / "data"),
+        "--tracks",
+        str(tmp_path / "tracks"),
+        "--weights",
+        str(weights),
+    ]
+    monkeypatch.setattr("sys.argv", ["student", "readout", str(recipe), *places])
+    assert command.main() == 0
+    chips = _chips(2)
+    with torch.inference_mode():
+        (before, old), (after, new) = (student_of(path)(chips) for path in (WEIGHTS, weights))
+    assert torch.equal(before, after)
+    assert not torch.allclose(old, new, atol=0.1)
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert card["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert "verification" not in card  # of the old embedding
+    bound = json.loads((tmp_path / "facesieve-t-bound.json").read_text())
+    assert bound["scorer_sha256"] == card["sha256"]  # same scores, same bound
