@@ -11,14 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .build_parts import (
-    CONTINUING_SCORE,
-    SHIPPED_STUDENT,
-    ModelFacts,
-    Parts,
-    build_embedder,
-    open_zoo,
-)
+from .build_networks import ModelFacts, check_licences, open_zoo
+from .build_parts import CONTINUING_SCORE, SHIPPED_STUDENT, Parts, build_embedder
 from .config import (
     ByteTrackConfig,
     Config,
@@ -75,8 +69,9 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
     the sources' own, and every face is scored. Raises ModelError, EngineError or ConfigError naming the part.
     """
     with ExitStack() as stack:
-        parts = Parts(config, store or open_zoo(config), stack)
-        parts.check_licences()
+        store = store or open_zoo(config)
+        check_licences(config, store)
+        parts = Parts(config, store, stack)
         policy = _policy(config)
         judges = config.components.enabled or policy.judges_components
         assessing = _beside(parts.assessor) if judges else None
@@ -89,7 +84,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
         assessor: Assessor | None = None
         if assessing is not None:
             assessor, measuring = assessing.result()
-            parts.models += measuring
+            parts.models.extend(measuring)
         if sharing is not None:
             others = [parts.detector() for _ in range(sharing.detectors - 1)]
             detector = SharedDetector([detector, *others])

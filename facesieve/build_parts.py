@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from .build_networks import OWN_LICENCE, ModelFacts, Networks, open_zoo
 from .config import (
     AnalyticalConfig,
     BaselineConfig,
@@ -18,7 +19,6 @@ from .config import (
     Config,
     IdentityConfig,
     MediaPipeConfig,
-    OnnxRuntimeConfig,
     OpenVinoConfig,
     ScrfdConfig,
     StudentConfig,
@@ -37,10 +37,8 @@ from .engines.models.recognisers import BGR, KNOWN, PIXELS, OnnxEmbedder, Pixels
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
-from .engines.openvino import OpenVinoEngine
-from .engines.signature import PixelInput
 from .engines.zoo.fetch import digest
-from .engines.zoo.store import Store, cache_folder
+from .engines.zoo.store import Store
 from .identify import Linking
 from .stream.analytical import AnalyticalScorer
 from .stream.bound import TrackBound
@@ -48,27 +46,16 @@ from .stream.components import Measured
 from .stream.errors import ConfigError, WeightsUnavailable
 from .stream.identity.embedding import ScorerEmbedder
 from .stream.identity.thresholds import LinkThresholds, VerificationTable
-from .stream.ports import Assessor, Detector, Embedder, Engine, QualityScorer, ScoreBound
+from .stream.ports import Assessor, Detector, Embedder, QualityScorer, ScoreBound
 from .stream.slips import SlipLimits
 
 SHIPPED_STUDENT = "facesieve-t"
-OWN_LICENCE = "Apache-2.0"
 CONTINUING_SCORE = 0.3
 """Detections below the configured score, down to here, can continue a track but not begin one."""
 OTHER_FACE_FMR = 1e-3
 """A chip less similar to its track's earlier ones than one impostor in a thousand is another person's."""
 TELLING_QUALITY = 0.15
 """Calibrated: chips below look like nobody, not even like themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """A network in use, for run.json."""
-
-    name: str
-    task: str
-    sha256: str
-    licence: str | None
 
 
 def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> Embedder:
@@ -79,8 +66,8 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
     """
     if not path.is_file():
         raise WeightsUnavailable(f"{path}: no such file (a recogniser in ONNX)")
-    parts = Parts(config, open_zoo(config), ExitStack())
-    engine = parts._engine(path, None, exact=True)
+    networks = Networks(config, open_zoo(config))
+    engine = networks.engine(path, None, exact=True)
     image, *_ = (dtype for _, dtype in engine.inputs.values())
     bgr = False
     if image != np.uint8:
@@ -90,48 +77,34 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
             raise ConfigError(
                 f"{path}: an unknown recogniser: say which pixels it wants, one of {', '.join(PIXELS)}"
             )
-        engine, bgr = parts._engine(path, PIXELS[wanted], exact=True), wanted in BGR
+        engine, bgr = networks.engine(path, PIXELS[wanted], exact=True), wanted in BGR
     return OnnxEmbedder(engine, name=scorer_name(path), bgr=bgr)
 
 
-def open_zoo(config: Config) -> Store:
-    """The zoo, which refuses what the configuration's licence does."""
-    return Store(commercial_use=config.models.licence == "commercial")
-
-
 class Parts:
-    """Makes networks and remembers which; each is closed with the stack."""
+    """Makes the parts and remembers their networks; each is closed with the stack."""
 
     def __init__(self, config: Config, store: Store, stack: ExitStack) -> None:
-        self._config = config
-        self._store = store
-        self._stack = stack
-        self._hashes: dict[Path, str] = {}
+        self._config, self._store, self._stack = config, store, stack
+        self._networks = Networks(config, store)
         self._scorer_path: Path | None = None
-        self.models: list[ModelFacts] = []
 
-    def check_licences(self) -> None:
-        """Refuses files of the user's own that are models whose licence forbids the stated use, before
-        anything is fetched; ConfigError for a name in models.paths that no model has."""
-        for name in self._config.models.paths:
-            self._store.named(name)
-        scorer = self._config.scorer
-        own = scorer.weights if isinstance(scorer, StudentConfig) else None
-        for path in (*self._config.models.paths.values(), own, self._config.detector.weights):
-            if path is not None:
-                self._store.allow(path)
+    @property
+    def models(self) -> list[ModelFacts]:
+        """Those in use so far."""
+        return self._networks.models
 
     def detector(self) -> Detector:
-        config = self._config.detector
+        config, networks = self._config.detector, self._networks
         least = min(config.min_score, CONTINUING_SCORE)
         side = config.long_side_px or FaceSized(self._config.selection.min_face_px)
         made: Detector
         match config:
             case CenterFaceConfig():
-                engine = self._engine(self._weights("centerface", config.weights), CenterFace.PIXELS)
+                engine = networks.engine(networks.weights("centerface", config.weights), CenterFace.PIXELS)
                 made = CenterFace(engine, long_side_px=side, min_score=least, nms_iou=config.nms_iou)
             case YuNetConfig():
-                engine = self._engine(self._weights("yunet", config.weights), YuNet.PIXELS)
+                engine = networks.engine(networks.weights("yunet", config.weights), YuNet.PIXELS)
                 made = YuNet(engine, long_side_px=side, min_score=least, nms_iou=config.nms_iou)
             case ScrfdConfig():
                 if config.weights is None:
@@ -139,16 +112,18 @@ class Parts:
                         "scrfd: no weights with a stated licence exist, so the zoo has none; "
                         "set detector.weights to a file of your own"
                     )
-                engine = self._engine(self._weights("scrfd", config.weights), Scrfd.PIXELS)
+                engine = networks.engine(networks.weights("scrfd", config.weights), Scrfd.PIXELS)
                 made = Scrfd(engine, long_side_px=side, min_score=least, nms_iou=config.nms_iou)
             case BlazeFaceConfig():
-                engine = self._engine(self._weights("blazeface-full-range", config.weights), BlazeFace.PIXELS)
-                made = BlazeFace(engine, self._mesh(), min_score=least, nms_iou=config.nms_iou)
+                engine = networks.engine(
+                    networks.weights("blazeface-full-range", config.weights), BlazeFace.PIXELS
+                )
+                made = BlazeFace(engine, _mesh(networks), min_score=least, nms_iou=config.nms_iou)
             case MediaPipeConfig():
-                weights = self._weights("mediapipe-full-range", config.weights)
+                weights = networks.weights("mediapipe-full-range", config.weights)
                 made = MediaPipeTasks(
                     weights,
-                    self._mesh(),
+                    _mesh(networks),
                     long_side_px=config.long_side_px or 640,
                     min_score=least,
                     nms_iou=config.nms_iou,
@@ -157,7 +132,7 @@ class Parts:
         return made
 
     def scorer(self) -> QualityScorer:
-        config = self._config.scorer
+        config, networks = self._config.scorer, self._networks
         match config:
             case AnalyticalConfig():
                 return AnalyticalScorer()
@@ -168,17 +143,17 @@ class Parts:
                 self._stack.callback(baseline.close)
                 return baseline
             case StudentConfig():
-                path = self._scorer_path = self._weights(SHIPPED_STUDENT, config.weights, task="quality")
+                path = self._scorer_path = networks.weights(SHIPPED_STUDENT, config.weights, task="quality")
                 # Only of the shipped student is it known that its ranking holds in bfloat16.
-                exact = self._hashes[path] != self._store.named(SHIPPED_STUDENT).sha256
-                engine = self._engine(path, None, exact=exact)
+                exact = not networks.is_shipped(path, SHIPPED_STUDENT)
+                engine = networks.engine(path, None, exact=exact)
                 image, *_ = (dtype for _, dtype in engine.inputs.values())
                 if image != np.uint8:  # the authors' exports: let the engine convert the pixels
                     engine.close()
-                    engine = self._engine(path, OnnxScorer.PIXELS, exact=exact)
+                    engine = networks.engine(path, OnnxScorer.PIXELS, exact=exact)
                 made = OnnxScorer(
                     engine,
-                    name=scorer_name(path, sha256=self._hashes.get(path)),
+                    name=scorer_name(path, sha256=networks.sha256(path)),
                     max_batch=config.max_batch,
                     calibration=Calibration.beside(path),
                 )
@@ -191,14 +166,14 @@ class Parts:
         engine = self._config.engine
         cached = not isinstance(engine, OpenVinoConfig) or engine.cache
         on_cpu = self._config.model_copy(update={"engine": OpenVinoConfig(threads=1, cache=cached)})
-        parts = Parts(on_cpu, self._store, self._stack)
+        networks = Networks(on_cpu, self._store)
         made = Measured(
-            parts._mesh(),
-            EyeOpening(parts._engine(parts._weights("eye-opening", None, task="quality"), None)),
-            Occlusion(parts._engine(parts._weights("occlusion", None, task="quality"), None)),
+            _mesh(networks),
+            EyeOpening(networks.engine(networks.weights("eye-opening", None, task="quality"), None)),
+            Occlusion(networks.engine(networks.weights("occlusion", None, task="quality"), None)),
         )
         self._stack.callback(made.close)
-        return made, parts.models
+        return made, networks.models
 
     def new_bound(self, scorer: QualityScorer) -> Callable[[], ScoreBound] | None:
         """What bounds the scorer's scores; None where nothing does, or all faces are to be scored."""
@@ -207,11 +182,11 @@ class Parts:
             return None
         if path is None or not isinstance(scorer, OnnxScorer) or isinstance(config.engine, TensorRTConfig):
             return None
-        facts = BoundFacts.beside(path, self._hashes[path])
+        facts = BoundFacts.beside(path, self._networks.sha256(path))
         if facts is None:
             return None
         self.models.append(ModelFacts(facts.weights.stem, "bound", facts.sha256, OWN_LICENCE))
-        estimator = ScoreEstimator(self._engine(facts.weights, None))
+        estimator = ScoreEstimator(self._networks.engine(facts.weights, None))
         self._stack.callback(estimator.close)
         return functools.partial(TrackBound, estimator, facts.margin)
 
@@ -221,7 +196,7 @@ class Parts:
         path = self._scorer_path
         if not self._config.tracker.one_face or path is None or not isinstance(scorer, OnnxScorer):
             return None
-        table = VerificationTable.beside(path, self._hashes[path]) if scorer.embeds else None
+        table = VerificationTable.beside(path, self._networks.sha256(path)) if scorer.embeds else None
         if table is None or scorer.calibration is None:
             return None
         fmr = min(max(OTHER_FACE_FMR, table.fmr[-1]), table.fmr[0])
@@ -243,14 +218,14 @@ class Parts:
             )
             embedder = ScorerEmbedder(student.scorer())
             path, name = student.own_scorer, embedder.name
-            self.models += student.models
+            self.models.extend(student.models)
         else:
             zoo = config.embedder == "sface"
             if zoo and config.threshold is None:  # said before 39 MB are fetched
                 raise ConfigError(
                     "sface: nobody has measured its similarities here: set identity.threshold (--threshold)"
                 )
-            path = self._weights("sface", None if zoo else Path(config.embedder), task="recognition")
+            path = self._networks.weights("sface", None if zoo else Path(config.embedder), task="recognition")
             embedder = build_embedder(self._config, path, config.preprocessing)
             self._stack.callback(embedder.close)
             name = embedder.name
@@ -264,52 +239,9 @@ class Parts:
             raise ValueError("expected a student to have been made")
         return self._scorer_path
 
-    def _mesh(self) -> FaceMesh:
-        return FaceMesh(self._engine(self._weights("face-mesh", None, task="landmarks"), FaceMesh.PIXELS))
 
-    def _weights(self, name: str, own: Path | None, task: str = "detection") -> Path:
-        """The zoo's file, or the user's own, noted among the models."""
-        own = own or self._config.models.paths.get(name)
-        if own is None:
-            path = self._store.path(name)
-            model = self._store.model(name)
-            self._hashes[path] = model.sha256
-            self.models.append(ModelFacts(name, task, model.sha256, model.licence))
-            return path
-        if not own.is_file():
-            raise WeightsUnavailable(f"{own}: no such file (weights of the {task} model)")
-        self._hashes[own] = sha256 = digest(own)
-        known = self._store.known(sha256)
-        self.models.append(ModelFacts(own.name, task, sha256, None if known is None else known.licence))
-        return own
-
-    def _whole(self, path: Path) -> str | None:
-        """The hash of a model of the zoo, each of which is one file; one's own may have data in others."""
-        sha256 = self._hashes.get(path)
-        return None if sha256 is None or self._store.known(sha256) is None else sha256
-
-    def _engine(self, path: Path, pixels: PixelInput | None, *, exact: bool = False) -> Engine:
-        """exact: where the device may choose, compute in fp32: bfloat16 may tie scores that differ."""
-        match self._config.engine:
-            case OpenVinoConfig() as openvino:
-                frames = pixels is not None and pixels.height is None
-                return OpenVinoEngine(
-                    path,
-                    sha256=self._whole(path),
-                    pixels=pixels,
-                    device=openvino.device,
-                    precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,
-                    threads=openvino.threads,
-                    # Frames come one at a time: streams would only take threads from each.
-                    hint="latency" if frames else openvino.hint,
-                    streams=None if frames else openvino.streams,
-                    specialise=frames,
-                    cache_dir=cache_folder() / "compiled" if openvino.cache else None,
-                )
-            case OnnxRuntimeConfig() | TensorRTConfig() as other:
-                from .other_engines import other_engine  # costs every start otherwise
-
-                return other_engine(other, path, pixels)
+def _mesh(networks: Networks) -> FaceMesh:
+    return FaceMesh(networks.engine(networks.weights("face-mesh", None, task="landmarks"), FaceMesh.PIXELS))
 
 
 def _thresholds(config: IdentityConfig, path: Path, *, asked: bool) -> LinkThresholds | None:

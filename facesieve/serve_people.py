@@ -29,6 +29,7 @@ from .stream.types import BestShot, TrackResult
 
 _LOG = logging.getLogger("facesieve.serve")
 _EVERY_S = 3600.0
+_VISITS = 256
 Result = TypeVar("Result")
 
 
@@ -89,13 +90,7 @@ class LivePeople(Closing):
         pictures. In the store's thread.
 
         Those of tracks that were stored when the folder lay elsewhere stay: it names run and session."""
-        kept = {
-            self._state / track.folder / name
-            for track in store.tracks()
-            for shot in store.shots(track.row)
-            for name in (shot.chip, shot.portrait)
-            if name is not None
-        }
+        kept = {self._state / folder / name for _, folder, name in store.pictures()}
         found = sorted((self._state / "people").rglob("*"), reverse=True)  # what is in a folder before it
         gone = [path for path in found if path.is_file() and path not in kept]
         for path in gone:
@@ -157,7 +152,7 @@ class LivePeople(Closing):
                 new_index=GraphIndex if self._config.index == "usearch" else ExactIndex,
                 actor=actor("serve"),
             )
-        known = self._visits.get(origin.camera)
+        known = self._visits.pop(origin.camera, None)
         if known is None or known[0] != origin:
             visit = self._linker.begin(
                 f"live:{origin.boot}/{origin.camera}/{origin.session}",
@@ -165,7 +160,10 @@ class LivePeople(Closing):
                 out=str(self._state),
                 folder=f"people/{slug(origin.camera + '.camera')}/{origin.boot}-{origin.session}",
             )
-            self._visits[origin.camera] = known = origin, visit
+            known = origin, visit
+        self._visits[origin.camera] = known  # the newest last
+        if len(self._visits) > _VISITS:
+            del self._visits[next(iter(self._visits))]
         return self._linker, known[1]
 
     def _reseal(self) -> None:

@@ -127,6 +127,7 @@ def delete_by_user(store: IdentityStore, identity: int, now_s: float, actor: str
     tracks, merged_from = store.tracks(identity=identity), store.merged_from(identity)
     shots = sum(len(store.shots(track.row)) for track in tracks)
     store.delete_identity(identity)
+    store.forget_links(identities=[identity, *merged_from])
     store.log(now_s, actor, "delete", identity, None, (len(tracks), shots))
     store.put_edit(now_s, identity, left=0, merged_from=merged_from, tracks=live_tracks(tracks))
 

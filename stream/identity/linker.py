@@ -86,9 +86,10 @@ class Linker:
         now_s: Unix time, for the store's records only."""
         with self._writing():
             self._store.keep_source(visit.source, visit.generation, visit.sha256, visit.name)
-            self._store.add_results(visit.out, visit.folder)
             before = self._store.track(visit.source, visit.generation, seen.track)
             row = _row(visit, seen, before, now_s)
+            if row.live is None:  # of live cameras no lines lie there, and sessions never end to come
+                self._store.add_results(visit.out, visit.folder)
             identity, action = (before.identity, "continue") if before else self._place(row)
             row = replace(row, identity=identity)
             self._store.put_track(row, seen.shots)

@@ -3,6 +3,7 @@ memory, exactly, as with SQLite; vectors are kept as bytes, so that no extension
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,12 +28,17 @@ class PostgresDatabase:
             raise EngineUnavailable("a PostgreSQL store needs `pip install facesieve[postgres]`") from missing
         self.name = url.partition("?")[0]
         self._errors = psycopg.Error
+        self._connect = functools.partial(psycopg.connect, url, autocommit=True, connect_timeout=10)
+        self._closed = self._inside = False
         with self._naming():
-            self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+            self._connection = self._connect()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """See Database."""
+        """See Database. A connection that the server has ended since is made anew, but not in the middle of a
+        transaction."""
         with self._naming():
+            if self._connection.closed and not self._inside and not self._closed:
+                self._connection = self._connect()
             cursor = self._connection.execute(sql.replace("?", "%s").encode(), list(parameters))
             return cursor.fetchall() if cursor.description is not None else []
 
@@ -40,6 +46,7 @@ class PostgresDatabase:
     def transaction(self) -> Iterator[None]:
         """See Database. Writers wait for each other; readers never wait."""
         self.execute("BEGIN")
+        self._inside = True
         try:
             self.execute("SELECT pg_advisory_xact_lock(?)", (WRITERS,))
             yield
@@ -49,6 +56,8 @@ class PostgresDatabase:
                 with self._naming():
                     self._connection.rollback()
             raise
+        finally:
+            self._inside = False
 
     def has_table(self, name: str) -> bool:
         """See Database."""
@@ -57,11 +66,12 @@ class PostgresDatabase:
     def scrub(self) -> None:
         """See Database: tables are written anew. The server's own log (WAL), replicas and backups are its
         operator's."""
-        for table in ("tracks", "shots", "embeddings", "identities", "sources"):
+        for table in ("tracks", "shots", "embeddings", "identities", "sources", "revisions"):
             self.execute(f"VACUUM FULL {table}")
 
     def close(self) -> None:
         """Twice does no harm."""
+        self._closed = True
         self._connection.close()
 
     @contextmanager

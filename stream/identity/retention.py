@@ -49,10 +49,13 @@ def retain(store: IdentityStore, limits: Retention, now_s: float, actor: str) ->
             store.delete_track(track.row)
         for track, shots in thinned:
             store.delete_shots(track.row, shots)
+        if limits.max_age_s is not None:
+            store.forget_links(before_s=now_s - limits.max_age_s)
         for identity in sorted({t.identity for t in gone}):
             merged_from = store.merged_from(identity)
             settle(store, identity)
             if store.identity(identity) is None:
+                store.forget_links(identities=[identity, *merged_from])
                 own = live_tracks(t for t in gone if t.identity == identity)
                 store.put_edit(now_s, identity, left=0, merged_from=merged_from, tracks=own)
         if any(counts):

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .rows import Changes, Edit, LiveTrack, Revision
-from .sql_rows import IDENTITIES, identity_of
+from .sql_rows import IDENTITIES, identity_of, marks
 from .statements import Statements
 
 EDITS_KEPT_S: Final = 90 * 86_400.0
+_LINKS: Final = ("new", "join", "again", "continue", "leave")
 
 
 class SqlLog(Statements):
@@ -47,6 +48,16 @@ class SqlLog(Statements):
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (self._next("revision"), at_s, actor, action, identity, other, *counts),
         )
+
+    def forget_links(self, *, identities: Sequence[int] = (), before_s: float | None = None) -> None:
+        """See IdentityStore."""
+        links = f"action IN ({marks(_LINKS)})"
+        if identities:
+            whom = f"(identity IN ({marks(identities)}) OR other IN ({marks(identities)}))"
+            given = (*_LINKS, *identities, *identities)
+            self._run(f"DELETE FROM revisions WHERE {links} AND {whom}", given)  # noqa: S608
+        if before_s is not None:
+            self._run(f"DELETE FROM revisions WHERE {links} AND at_s < ?", (*_LINKS, before_s))  # noqa: S608
 
     def revisions(self) -> Iterator[Revision]:
         """See IdentityStore."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -107,6 +107,13 @@ class SqlTracks(Statements):
             (row,),
         )
         return [shot_of(row) for row in rows]
+
+    def pictures(self) -> Iterator[tuple[str, str, str]]:
+        """See IdentityStore."""
+        columns = "t.out, t.folder, s.chip, s.portrait"
+        rows = self._run(f"SELECT {columns} FROM shots s JOIN tracks t ON t.track_row = s.track_row")  # noqa: S608
+        for out, folder, *names in rows:
+            yield from ((str(out), str(folder), str(name)) for name in names if name is not None)
 
     def _put_shot(self, row: int, shot: ShotRow) -> None:
         number = self._next("shot")

@@ -92,6 +92,9 @@ class IdentityStore(Protocol):
     def revision(self) -> int:
         """The newest; it rises with whatever is done to people."""
 
+    def pictures(self) -> Iterator[tuple[str, str, str]]:
+        """(out, folder, name) of the files of all shots, chips and portraits."""
+
     def changes(self, since: int) -> Changes:
         """What others and we did after a revision; 0 for everything."""
 
@@ -119,6 +122,10 @@ class IdentityStore(Protocol):
         counts: tuple[int, int],
     ) -> None:
         """Add a revision. counts: tracks and shots touched."""
+
+    def forget_links(self, *, identities: Sequence[int] = (), before_s: float | None = None) -> None:
+        """Take out of the log when tracks of these people were linked, or what was linked before a Unix time:
+        it tells when somebody was seen. What users did stays."""
 
     def revisions(self) -> Iterator[Revision]:
         """Oldest first."""

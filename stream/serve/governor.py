@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from .reader import Reader
 
@@ -29,11 +30,11 @@ class Governor:
     _MANY = 0.1
 
     def __init__(self) -> None:
-        self._records: dict[str, _Record] = {}
+        self._records: WeakKeyDictionary[Reader, _Record] = WeakKeyDictionary()
 
     def hz(self, camera: Reader, wanted_hz: float) -> float | None:
         """The cadence that the camera should have from now on; None leaves it. wanted_hz: 0 = every frame."""
-        record = self._records.setdefault(camera.name, _Record())
+        record = self._records.setdefault(camera, _Record())
         taken, dropped = camera.given, camera.buffer.dropped
         due, lost = taken - record.frames, dropped - record.dropped
         record.frames, record.dropped = taken, dropped

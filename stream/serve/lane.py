@@ -8,8 +8,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..errors import FacesieveError
 from ..pipeline import Pipeline
@@ -23,11 +23,11 @@ from .narrator import Narrator, camera_state
 from .plan import CameraPlan, new_reader
 from .reader import CameraStatus, Reader, ReaderParts, State
 from .report import CameraReport, Look
+from .session import POLL_S, SessionFrames
 
 _LOG = logging.getLogger("facesieve.serve")
 _LATENCIES = 1024
 _RETRY_S = 1.0
-_POLL_S = 0.25
 
 Identify = Callable[[TrackResult, Narrator, Moment], tuple[TrackResult, list[Message]]]
 """Gives a finished track its identity, and tells what that changed."""
@@ -174,13 +174,13 @@ class Lane:
     def _run(self) -> None:
         while not self._stopping.is_set():
             buffer = self.camera.buffer
-            item = buffer.take(_POLL_S)
+            item = buffer.take(POLL_S)
             if isinstance(item, SessionEnded):
                 self._settle(buffer, item)
                 continue
             if not isinstance(item, Arrived):
                 if buffer.is_closed:  # paused
-                    self._stopping.wait(_POLL_S)
+                    self._stopping.wait(POLL_S)
                 continue
             if item.session == self._broken:
                 continue
@@ -188,13 +188,15 @@ class Lane:
             self._over = None
             self._narrator = Narrator(self.plan.name, self._parts.boot, item.session, chips=self._parts.chips)
             self._last = item.frame
+            frames, session = SessionFrames(self, item, buffer), item.session
+            del item
             try:
-                self._serve(item, buffer)
+                self._serve(frames)
             except FacesieveError as error:
-                self._failed(item.session, "camera %s: %s", self.plan.name, error)
+                self._failed(session, "camera %s: %s", self.plan.name, error)
             except Exception:  # noqa: BLE001  the other cameras go on, and so does this one
                 told = "camera %s: a session failed\n%s"
-                self._failed(item.session, told, self.plan.name, traceback.format_exc())
+                self._failed(session, told, self.plan.name, traceback.format_exc())
             if self._over is not None:
                 self._settle(buffer, self._over)
 
@@ -215,9 +217,8 @@ class Lane:
         _LOG.error(text, *args)
         self._stopping.wait(_RETRY_S)
 
-    def _serve(self, first: Arrived, buffer: FrameBuffer) -> None:
+    def _serve(self, source: SessionFrames) -> None:
         """One session, from its first frame to its end."""
-        source = _Session(self, first, buffer)
         progress = Progress(on_stage=self._parts.stages.add)
         for result in self._parts.pipeline.run(
             source,
@@ -271,44 +272,3 @@ class Lane:
             wall_s=None if frame.wall_s is None else round(frame.wall_s, 3),
             monotonic_s=round(time.monotonic(), 6),
         )
-
-
-class _Session:
-    """The frames of one session as a source: ends when the session does."""
-
-    stills = False
-    duration_s: float | None = None
-    damage: str | None = None
-
-    def __init__(self, lane: Lane, first: Arrived, buffer: FrameBuffer) -> None:
-        self._lane, self._first, self._buffer = lane, first, buffer
-
-    @property
-    def name(self) -> str:
-        return self._lane.plan.name
-
-    def __iter__(self) -> Iterator[Frame]:
-        arrived: Arrived | None = self._first
-        while arrived is not None:
-            self._lane.begun(arrived)
-            frame = arrived.frame
-            yield replace(frame, picture=self._lane.plan.areas.hide(frame.picture))
-            self._lane.done(arrived)
-            self._buffer.processed = arrived
-            arrived = self._next()
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _next(self) -> Arrived | None:
-        """The next frame of the session; None when it is over."""
-        while not self._lane.is_stopping:
-            item = self._buffer.take(_POLL_S)
-            if isinstance(item, Arrived):
-                return item
-            if item is not None and item.session >= self._first.session:
-                self._lane.ends(item)
-                return None
-            if item is None and self._buffer.is_closed:
-                return None
-        return None

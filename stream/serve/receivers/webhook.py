@@ -13,7 +13,7 @@ from ..events import Message
 from .envelope import MEDIA_TYPE, cloud_event
 
 if TYPE_CHECKING:
-    import httpx
+    pass
 
 SIGNATURE = "X-Facesieve-Signature"
 _NEVER = {400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431}
@@ -44,8 +44,11 @@ class Webhook:
             raise EngineUnavailable("webhooks need `pip install facesieve[serve]`") from missing
         import ssl
 
-        if httpx.URL(url).scheme not in ("http", "https"):
+        parts = httpx.URL(url)
+        if parts.scheme not in ("http", "https"):
             raise ConfigError("a webhook's url must begin with http:// or https://")
+        # Without its path, which is the secret of many a webhook.
+        self._shown = f"{parts.scheme}://{parts.netloc.decode('ascii').rpartition('@')[2]}"
         context = ssl.create_default_context()
         if ca_file is not None:
             context.load_verify_locations(ca_file)
@@ -71,13 +74,6 @@ class Webhook:
     def close(self) -> None:
         """Hang up."""
         self._client.close()
-
-    @property
-    def _shown(self) -> str:
-        import httpx
-
-        url: httpx.URL = httpx.URL(self._url)
-        return f"{url.scheme}://{url.host}{url.path}"
 
 
 def signature(secret: str, body: bytes, unix_s: int) -> str:

@@ -17,6 +17,8 @@ import pytest
 from facesieve.stream.errors import ConfigError, OutputUnwritable
 from facesieve.stream.identity.database import SqliteDatabase
 from facesieve.stream.identity.edits import delete_by_user, new_identity, settle
+from facesieve.stream.identity.postgres import PostgresDatabase
+from facesieve.stream.identity.retention import Retention, retain
 from facesieve.stream.identity.rows import ShotRow, TrackRow
 from facesieve.stream.identity.schema import VERSION
 from facesieve.stream.identity.sql import SqlStore
@@ -318,3 +320,42 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> N
         with store.transaction():
             delete_by_user(store, identity, 1.0, "user")
         assert [edit.identity for edit in store.edits(0)] == [identity]
+
+
+def test_a_store_whose_server_was_started_anew_is_used_again(postgres: str) -> None:
+    """A service outlives the restarts of its database."""
+    with closing(SqlStore(PostgresDatabase(postgres))) as store, closing(PostgresDatabase(postgres)) as admin:
+        before = store.revision()
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        admin.execute(f"{ended} AND datname = current_database()")
+        with pytest.raises(OutputUnwritable, match="terminat"):
+            store.revision()
+        assert store.revision() == before
+
+        def half_done() -> None:
+            with store.transaction():
+                store.put_edit(0.0, 1, left=1)
+                admin.execute(f"{ended} AND datname = current_database()")
+                store.put_edit(0.0, 2, left=1)
+
+        with pytest.raises(OutputUnwritable, match="terminat"):
+            half_done()
+        assert store.edits(before) == []
+    with pytest.raises(OutputUnwritable, match="closed"):
+        store.revision()
+
+
+def test_the_log_does_not_tell_when_somebody_was_seen_who_is_gone(open_store: Open) -> None:
+    store = open_store()
+    people = [add(store, track) for track in (1, 2, 3)]
+    with store.transaction():
+        for at_s, identity in zip((10.0, 20.0, 30.0), people, strict=True):
+            store.log(at_s, "serve", "new", identity, None, (1, 2))
+        store.log(40.0, "user", "merge", people[0], people[1], (1, 0))
+    with store.transaction():
+        delete_by_user(store, people[1], 50.0, "user")
+    assert [(r.action, r.identity) for r in store.revisions()] == [
+        ("new", people[0]), ("new", people[2]), ("merge", people[0]), ("delete", people[1]),
+    ]  # fmt: skip
+    retain(store, Retention(max_age_s=35.0), 60.0, "retain")
+    assert [r.action for r in store.revisions()][:2] == ["merge", "delete"]

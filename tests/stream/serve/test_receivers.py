@@ -161,6 +161,7 @@ class TestWebhook:
         with pytest.raises(kind) as told:
             sender.send(ended(1))
         assert "t0ken" not in str(told.value)
+        assert "/events" not in str(told.value), "a path may be a secret, too"
         sender.close()
 
     def test_a_receiver_that_fails_stalls_and_restarts_gets_everything_once(self, site, spool) -> None:
