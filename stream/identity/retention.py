@@ -69,6 +69,8 @@ def _too_many(
     store: IdentityStore, tracks: list[TrackRow], old: set[int], limits: Retention
 ) -> Iterator[tuple[int, list[ShotRow]]]:
     """Rows of tracks and those of their shots that are too poor, or too many of their person."""
+    if limits.max_shots is None and limits.min_quality is None:
+        return
     people: dict[int, list[TrackRow]] = {}
     for track in tracks:
         if track.row not in old:

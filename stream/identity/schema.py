@@ -105,6 +105,7 @@ CREATE TABLE edits (
     tracks_left BIGINT NOT NULL,
     tracks TEXT NOT NULL
 );
+CREATE INDEX tracks_seen ON tracks (identity, recorded_s);
 """
 
 MIGRATIONS = (_V1, _V2)

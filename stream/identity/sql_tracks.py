@@ -78,6 +78,16 @@ class SqlTracks(Statements):
         """See IdentityStore."""
         return int(self._run("SELECT count(*) FROM tracks WHERE identity = ?", (identity,))[0][0])
 
+    def last_seen(self, offset: int, limit: int) -> tuple[int, list[int]]:
+        """See IdentityStore."""
+        rows = self._run(
+            "SELECT identity FROM tracks GROUP BY identity ORDER BY max(recorded_s) DESC, identity "
+            "LIMIT ? OFFSET ?",
+            (limit, offset),
+        )
+        total = self._run("SELECT count(DISTINCT identity) FROM tracks")
+        return int(total[0][0]), [int(row[0]) for row in rows]
+
     def tracks(self, *, identity: int | None = None, source: int | None = None) -> list[TrackRow]:
         """See IdentityStore."""
         wanted = [("t.identity = ?", identity), ("t.source = ?", source)]

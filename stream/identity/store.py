@@ -78,6 +78,9 @@ class IdentityStore(Protocol):
         """Tracks of that number from earlier runs over the source."""
 
     def track_count(self, identity: int) -> int: ...
+    def last_seen(self, offset: int, limit: int) -> tuple[int, list[int]]:
+        """How many people have tracks, and some of them, last stored first."""
+
     def tracks(self, *, identity: int | None = None, source: int | None = None) -> list[TrackRow]:
         """In the order in which they were added."""
 

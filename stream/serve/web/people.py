@@ -27,9 +27,8 @@ class People:
         """How many there are, and some of them, last seen first."""
 
         def work(store: IdentityStore) -> tuple[int, list[Person]]:
-            by_person = _by_person(store)
-            order = sorted(by_person, key=lambda i: (-max(t.recorded_s for t in by_person[i]), i))
-            return len(order), [_person(store, i, by_person[i]) for i in order[offset : offset + limit]]
+            total, shown = store.last_seen(offset, limit)
+            return total, [_person(store, one, store.tracks(identity=one)) for one in shown]
 
         return self._in_store(work)
 
@@ -129,13 +128,6 @@ def _living(store: IdentityStore, identity: int) -> IdentityRow | None:
 def _is_living(store: IdentityStore, identity: int) -> bool:
     row = store.identity(identity)
     return row is not None and row.merged_into is None
-
-
-def _by_person(store: IdentityStore) -> dict[int, list[TrackRow]]:
-    found: dict[int, list[TrackRow]] = {}
-    for track in store.tracks():
-        found.setdefault(track.identity, []).append(track)
-    return found
 
 
 def _person(store: IdentityStore, identity: int, tracks: list[TrackRow]) -> Person:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sqlite3
 import subprocess
@@ -314,6 +315,7 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> N
         identity = add(store, 3)
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("DROP TABLE edits")
+        raw.execute("DROP INDEX tracks_seen")
         raw.execute("UPDATE settings SET value = '1' WHERE name = 'schema'")
         raw.commit()
     with closing(SqlStore(SqliteDatabase(path))) as store:
@@ -359,3 +361,16 @@ def test_the_log_does_not_tell_when_somebody_was_seen_who_is_gone(open_store: Op
     ]  # fmt: skip
     retain(store, Retention(max_age_s=35.0), 60.0, "retain")
     assert [r.action for r in store.revisions()][:2] == ["merge", "delete"]
+
+
+def test_people_are_listed_last_seen_first(open_store: Open) -> None:
+    store = open_store()
+    assert store.last_seen(0, 10) == (0, [])
+    first, second, third = (add(store, track) for track in (1, 2, 3))
+    with store.transaction():
+        (track,) = store.tracks(identity=second)
+        again = dataclasses.replace(track, track=9, recorded_s=8.0)
+        store.put_track(again, [])
+    assert store.last_seen(0, 10) == (3, [second, first, third])
+    assert store.last_seen(1, 1) == (3, [first])
+    assert sorted(name for _, _, name in store.pictures()) == sorted(["c1", "c2", "p", "p"] * 3)
