@@ -143,10 +143,13 @@ def scores_of(faces: Faces, chips: U8, student: Path) -> tuple[dict[str, F32], F
     return methods, own
 
 
+def foamliu() -> MobileFaceNetFoamliu:
+    return MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx")
+
+
 def recognisers_of(chips: U8, own: F32, dlib: Path) -> dict[str, F32]:
     """Per judge (n, d) embeddings; without dlib's where its network is missing."""
-    foamliu = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx")
-    judges = {"foamliu": foamliu.embed(chips)}
+    judges = {"foamliu": foamliu().embed(chips)}
     if dlib.is_file():
         judges["dlib"] = DlibOnChips(dlib).embed(chips)
     return {name: unit(table).astype(np.float32) for name, table in {**judges, "facesieve-t": own}.items()}
