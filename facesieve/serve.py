@@ -101,7 +101,10 @@ def serving(
         make_folder(config.serve.state)
         seal = sealer(config.serve.encryption_keys)
         file = CameraFile(config.serve.state, seal)
-        receivers = {table.name: _receiver(table, clock, seal) for table in config.sink}
+        receivers: dict[str, Receiver] = {}
+        for table in config.sink:
+            receivers[table.name] = receiver = _named_receiver(table, clock, seal)
+            stack.callback(receiver.close)  # if it does not come to a delivery, which closes them, too
         most = config.serve.spool_mb << 20
         spool = stack.enter_context(
             Spool(config.serve.state / "spool.db", list(receivers), max_bytes=most, sealer=seal)
@@ -122,9 +125,8 @@ def serving(
 
         people = following = None
         if built.linking is not None:
-            people = stack.enter_context(
-                LivePeople(config.identity, built.linking, config.serve.state, clock, seal)
-            )
+            kept = LivePeople(config.identity, built.linking, config.serve.state, clock, seal)
+            people = stack.enter_context(kept)
             following = stack.enter_context(Following(people, spool, boot=boot, clock=clock, watch=watch))
             following.try_now()  # before anything is sent: it may show who was deleted meanwhile
             following.start()
@@ -186,13 +188,20 @@ def sealer(keys: Sequence[Secret]) -> Sealer:
     return Encrypting([key.read(f"serve.encryption_keys[{i}]") for i, key in enumerate(keys)])
 
 
+def _named_receiver(table: AnySink, clock: Clock, seal: Sealer) -> Receiver:
+    """Raises ConfigError that says of which sink."""
+    try:
+        return _receiver(table, clock, seal)
+    except ConfigError as error:
+        raise ConfigError(f"sink {table.name!r}: {error}") from error
+
+
 def _receiver(table: AnySink, clock: Clock, seal: Sealer) -> Receiver:
-    where = f"sink {table.name!r}"
     match table:
         case WebhookTable():
             return Webhook(
-                table.url or _secret(table.url_secret, f"{where}: url_secret") or "",
-                secret=_secret(table.secret, f"{where}: secret"),
+                table.url or _secret(table.url_secret, "url_secret") or "",
+                secret=_secret(table.secret, "secret"),
                 now_s=clock.now_s,
                 timeout_s=table.timeout_s,
                 images=table.images,
@@ -205,14 +214,14 @@ def _receiver(table: AnySink, clock: Clock, seal: Sealer) -> Receiver:
                 prefix=table.prefix,
                 client_id=table.client_id,
                 username=table.username,
-                password=_secret(table.password, f"{where}: password"),
+                password=_secret(table.password, "password"),
                 tls=table.tls,
                 ca_file=None if table.ca_file is None else str(table.ca_file),
                 timeout_s=table.timeout_s,
                 images=table.images,
             )
         case KafkaTable():
-            secrets = {name: secret.read(f"{where}: {name}") for name, secret in table.secrets.items()}
+            secrets = {name: secret.read(name) for name, secret in table.secrets.items()}
             return Kafka(
                 {**table.settings, **secrets},
                 topic=table.topic,

@@ -164,7 +164,7 @@ def allow_host(address: Address, networks: Sequence[Network], known: str | None 
         if not any((mapped or ip) in network for network in networks):
             raise ConfigError(
                 f"{address.shown}: its host lies outside the allowed networks "
-                f"({', '.join(map(str, networks)) or 'none'})"
+                f"(serve.camera_networks: {', '.join(map(str, networks)) or 'none'})"
             )
     return places[0]
 

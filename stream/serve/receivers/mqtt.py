@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import ssl
 from typing import Any
 
 from ...errors import ConfigError, EngineUnavailable
 from ..delivery import DeliveryFailed
 from ..events import CameraState, Message
 from .envelope import MEDIA_TYPE, cloud_event
+from .tls import tls_context
 
 _UNSAFE = re.compile(r"[+#/\x00-\x1f]")
 
@@ -55,10 +55,7 @@ class Mqtt:
         if username is not None:
             client.username_pw_set(username, password)
         if tls:
-            context = ssl.create_default_context()
-            if ca_file is not None:
-                context.load_verify_locations(ca_file)
-            client.tls_set_context(context)
+            client.tls_set_context(tls_context(ca_file))
         client.connect_async(host, port, keepalive=30)
         client.loop_start()
         self._client = client

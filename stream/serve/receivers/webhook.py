@@ -11,6 +11,7 @@ from ...errors import ConfigError, EngineUnavailable
 from ..delivery import DeliveryFailed, DeliveryRefused
 from ..events import Message
 from .envelope import MEDIA_TYPE, cloud_event
+from .tls import tls_context
 
 if TYPE_CHECKING:
     pass
@@ -42,19 +43,17 @@ class Webhook:
             import httpx
         except ImportError as missing:
             raise EngineUnavailable("webhooks need `pip install facesieve[serve]`") from missing
-        import ssl
-
-        parts = httpx.URL(url)
-        if parts.scheme not in ("http", "https"):
-            raise ConfigError("a webhook's url must begin with http:// or https://")
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:  # whose message may show a part of it
+            raise ConfigError("a webhook's url cannot be parsed: expected https://host/path") from None
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise ConfigError("a webhook's url must begin with http:// or https:// and a host")
         # Without its path, which is the secret of many a webhook.
         self._shown = f"{parts.scheme}://{parts.netloc.decode('ascii').rpartition('@')[2]}"
-        context = ssl.create_default_context()
-        if ca_file is not None:
-            context.load_verify_locations(ca_file)
         self._errors = httpx.HTTPError
         self._url, self._secret, self._now_s, self._images = url, secret, now_s, images
-        self._client = httpx.Client(timeout=timeout_s, verify=context, follow_redirects=False)
+        self._client = httpx.Client(timeout=timeout_s, verify=tls_context(ca_file), follow_redirects=False)
 
     def send(self, message: Message) -> None:
         """Post it. Raises DeliveryFailed, or DeliveryRefused for an answer that will stay the same."""

@@ -51,7 +51,7 @@ def check_origin(request: Request) -> None:
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Refused(403, "a page of another origin may not ask this")
     if request.method not in _SAFE and COOKIE in request.cookies and site is None and origin is None:
-        raise Refused(403, "with a session, say the origin of the request")
+        raise Refused(403, "with a session, a change needs the header Origin or Sec-Fetch-Site")
 
 
 def _by_token(request: Request, web: Web, given: str) -> Principal:
@@ -72,7 +72,7 @@ def needs(scope: Scope) -> Callable[[Request], Principal]:
     def check(request: Request) -> Principal:
         principal = principal_of(request)
         if not principal.may(scope):
-            raise Refused(403, f"this takes the scope {scope}")
+            raise Refused(403, f"this takes a token of the scope {scope}")
         return principal
 
     return check
