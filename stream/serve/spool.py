@@ -21,7 +21,7 @@ from ..sealing import Plain, Sealer
 from .events import Message, Shot, TrackStarted
 from .forget import Forgotten
 from .narrator import crashed
-from .spool_file import Shut, open_spool
+from .spool_file import Sealed, open_spool
 from .spool_forget import strip
 from .spool_insert import insert, make_room
 
@@ -78,7 +78,7 @@ class Spool(Closing):
     ) -> None:
         self._path, self._sinks, self._max_bytes = path, tuple(sinks), max_bytes
         sealer = Plain() if sealer is None else sealer
-        self._shut = Shut(sealer)
+        self._sealed = Sealed(sealer)
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
         self._held: deque[tuple[Message, float]] = deque()
@@ -121,7 +121,7 @@ class Spool(Closing):
         with self._lock:
             rows = self._db.execute("SELECT key, body FROM track WHERE boot != ?", (boot,)).fetchall()
             for key, body in rows:
-                last = self._shut.event(body)
+                last = self._sealed.event(body)
                 if isinstance(last, TrackStarted | Shot):
                     self.put(crashed(last, self._images("track_image", "key", key)), now_s)
             return len(rows)
@@ -135,7 +135,7 @@ class Spool(Closing):
             self.forgets += 1
             found = self._forget_held(who)
             with self._writing() as db:
-                found += strip(db, self._shut, who)
+                found += strip(db, self._sealed, who)
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the pages as they were
             return found
 
@@ -164,7 +164,7 @@ class Spool(Closing):
             self._flush()
             with self._writing() as db:
                 if who is not None:
-                    strip(db, self._shut, who)
+                    strip(db, self._sealed, who)
                 for message in told:
                     self._insert_in(db, message, now_s)
                 db.execute(
@@ -219,7 +219,7 @@ class Spool(Closing):
             return self._insert_in(db, message, now_s)
 
     def _insert_in(self, db: sqlite3.Connection, message: Message, now_s: float) -> bool:
-        new = insert(db, self._shut, message, now_s, waits=bool(self._sinks))
+        new = insert(db, self._sealed, message, now_s, waits=bool(self._sinks))
         for was_final in make_room(db, self._max_bytes):
             self._count_drop(was_final)
         return new
@@ -231,13 +231,13 @@ class Spool(Closing):
             (sink, limit),
         ).fetchall()
         return [
-            Spooled(seq, Message(self._shut.event(body), self._images("image", "seq", seq)))
+            Spooled(seq, Message(self._sealed.event(body), self._images("image", "seq", seq)))
             for seq, body in rows
         ]
 
     def _images(self, table: str, column: str, key: str | int) -> dict[str, bytes]:
         query = f"SELECT name, jpeg FROM {table} WHERE {column} = ?"  # noqa: S608  both are ours
-        return {name: self._shut.image(jpeg) for name, jpeg in self._db.execute(query, (key,))}
+        return {name: self._sealed.image(jpeg) for name, jpeg in self._db.execute(query, (key,))}
 
     def _forget_held(self, who: Forgotten) -> int:
         """The same for what is in memory."""

@@ -55,7 +55,7 @@ def open_spool(path: Path, sinks: Sequence[str], sealer: Sealer) -> sqlite3.Conn
     return db
 
 
-class Shut:
+class Sealed:
     """What of a message is written down, through the sealer."""
 
     def __init__(self, sealer: Sealer) -> None:

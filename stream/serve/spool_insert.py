@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Mapping
 
 from .events import Message, Shot, TrackEnded, TrackStarted, track_key
-from .spool_file import Body, Shut, size_of
+from .spool_file import Body, Sealed, size_of
 
 
-def insert(db: sqlite3.Connection, shut: Shut, message: Message, now_s: float, *, waits: bool) -> bool:
+def insert(db: sqlite3.Connection, sealed: Sealed, message: Message, now_s: float, *, waits: bool) -> bool:
     """Keep a message, for sinks if any waits for it, and note its track; False if one of its id is kept
     already. In a transaction of the caller's."""
-    event, body = message.event, shut.body(message.event)
-    images = shut.images(message.images)
+    event, body = message.event, sealed.body(message.event)
+    images = sealed.images(message.images)
     new = True
     if waits:
         made = db.execute(

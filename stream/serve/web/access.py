@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
-from .auth import COOKIE, Principal, Scope
+from .auth import COOKIE, Principal, Scope, Token
 from .parts import Web
 from .problems import Refused
 
@@ -32,7 +32,9 @@ def principal_of(request: Request) -> Principal:
     web = web_of(request)
     given = request.headers.get("authorization")
     if given is not None:
-        return _by_token(request, web, given)
+        scheme, _, secret = given.partition(" ")
+        token = token_of(request, secret.strip() if scheme.casefold() == "bearer" else None)
+        return Principal(token.name, token.scope, "token")
     session = request.cookies.get(COOKIE)
     found = web.sessions.find(session) if session else None
     if found is None and not len(web.tokens):
@@ -54,16 +56,17 @@ def check_origin(request: Request) -> None:
         raise Refused(403, "with a session, a change needs the header Origin or Sec-Fetch-Site")
 
 
-def _by_token(request: Request, web: Web, given: str) -> Principal:
-    client = client_of(request)
+def token_of(request: Request, secret: str | None) -> Token:
+    """Whose secret it is. Refused with 401 for one that is wrong or absent, and after many of them from one
+    address with 429, whatever is sent."""
+    web, client = web_of(request), client_of(request)
     if web.limits.logins.left(client) < 1:
         raise Refused(429, "too many wrong tokens from this address", {"Retry-After": "60"})
-    scheme, _, secret = given.partition(" ")
-    token = web.tokens.match(secret.strip()) if scheme.casefold() == "bearer" else None
+    token = None if secret is None else web.tokens.match(secret)
     if token is None:
         web.limits.logins.spend(client)
         raise Refused(401, "the token is not valid", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-    return Principal(token.name, token.scope, "token")
+    return token
 
 
 def needs(scope: Scope) -> Callable[[Request], Principal]:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from . import cameras, faces, problems
-from .access import Here, Reader, check_origin, client_of, needs, principal_of
+from .access import Here, Reader, check_origin, needs, principal_of, token_of
 from .auth import COOKIE
 from .guard import Guard
 from .metrics import CONTENT_TYPE, Figures
@@ -108,13 +108,7 @@ _health = APIRouter(tags=["service"])
 def log_in(web: Here, credentials: Credentials, request: Request) -> Response:
     """Begin a session with a token: the answer sets a cookie."""
     check_origin(request)
-    client = client_of(request)
-    if web.limits.logins.left(client) < 1:
-        raise Refused(429, "too many wrong tokens from this address", {"Retry-After": "60"})
-    token = web.tokens.match(credentials.token.get_secret_value())
-    if token is None:
-        web.limits.logins.spend(client)
-        raise Refused(401, "the token is not valid")
+    token = token_of(request, credentials.token.get_secret_value())
     answer = Response(status_code=204)
     answer.set_cookie(
         COOKIE,
