@@ -15,6 +15,7 @@ from facesieve.stream.identity.edits import delete_by_user, merge_by_user, new_i
 from facesieve.stream.identity.retention import Retention, retain
 from facesieve.stream.identity.rows import ShotRow, TrackRow
 from facesieve.stream.identity.sql import SqlStore
+from facesieve.stream.sealing import Encrypting, new_key
 from facesieve.stream.serve.events import Event, Message, Moment, Origin, TrackEnded
 from facesieve.stream.serve.following import Following
 from facesieve.stream.serve.spool import Spool
@@ -73,9 +74,9 @@ def store(open_store: Open) -> SqlStore:
     return open_store()
 
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    with closing(Spool(tmp_path / "spool.db", ["hook"])) as made:
+@pytest.fixture(params=[None, Encrypting([new_key()])], ids=["open", "sealed"])
+def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Spool]:
+    with closing(Spool(tmp_path / "spool.db", ["hook"], sealer=request.param)) as made:
         yield made
 
 
