@@ -4,7 +4,7 @@
 
 methods     scores × judges on ytf-dev, with intervals (benchmarks/quality.py)
 heldout     the same on held-out people of the training sets (benchmarks/fiqa_heldout.py)
-teachers    tables of `facesieve label` on the people that each has got to, beside the other scores there
+teachers    unfinished tables of `facesieve label` on the people that each has got to, other scores beside
 thirds      pAUC@.3 within thirds by face height, pose and sharpness (ytf-dev has no labels of age, sex, skin)
 ablation    read from benchmarks/results/fiqa_ablation.json, which says where its figures come from
 robustness  landmarks off by 3 and 6 % (benchmarks/alignment.py), students of benchmarks/aikd.py beside

@@ -2,6 +2,7 @@
 
 A table is made in the order of faces.csv (one sorted by person, say) and says something of the people all of
 whose frames it has. The others' scores are looked at on the same frames, at the threshold of the whole set.
+A whole table is a row of `methods` like any other score.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ def labelled(folder: Path, tables: Path) -> dict[str, F32]:
 
 
 def begun(folder: Path, tables: Path) -> dict[str, F32]:
-    """As `labelled`, of all tables; −inf for faces that an unfinished one (`.csv.part`) has not got to."""
-    dataset, found = open_dataset(folder), labelled(folder, tables)
-    for path in sorted(tables.glob("*.csv.part")):
-        found[_name(path.with_suffix(""))] = read_scores(path, dataset).astype(np.float32)
-    return found
+    """As `labelled`, of unfinished tables (`.csv.part`); −inf for faces that a table has not got to."""
+    dataset = open_dataset(folder)
+    return {
+        _name(path.with_suffix("")): read_scores(path, dataset).astype(np.float32)
+        for path in sorted(tables.glob("*.csv.part"))
+        if path.read_text().count("\n") > 1  # more than the header
+    }
 
 
 def _name(path: Path) -> str:
@@ -56,9 +59,9 @@ def people_done(faces: Faces, scores: F32) -> NDArray[np.bool_]:
 def teachers(
     faces: Faces, judges: dict[str, F32], methods: dict[str, F32], tables: dict[str, F32], resamples: int
 ) -> tuple[dict[str, object], str]:
-    """Per table the figures of all scores on its people, and the same as Markdown.
+    """Per unfinished table the figures of all scores on its people, and the same as Markdown.
 
-    methods, tables: (n,) each; of the methods those that are no tables stand beside.
+    methods, tables: (n,) each.
     """
     figures, pages = dict[str, object](), []
     for name, scores in tables.items():
@@ -68,7 +71,7 @@ def teachers(
         if people < FEWEST_PEOPLE:
             print(f"left out: {name}: {people} people labelled so far, {FEWEST_PEOPLE} wanted")
             continue
-        others = {label: values[rows] for label, values in methods.items() if label not in tables}
+        others = {label: values[rows] for label, values in methods.items()}
         found = {}
         for who in ("foamliu", "dlib"):
             if who in judges:
@@ -78,4 +81,4 @@ def teachers(
         figures[name] = {"people": people, "faces": len(rows), "judges": found}
         everyone = len(np.unique(faces.identities))
         pages.append(f"### {name}: {people} of {everyone} people, {len(rows)} frames\n\n{table(found)}")
-    return figures, "\n".join(pages)
+    return figures, "\n".join(pages) or "No table is unfinished, or none has got far enough."
