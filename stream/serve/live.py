@@ -172,6 +172,8 @@ class LiveStream(Closing):
         while not self._left.is_set():
             try:
                 for packet in self._container.demux(self._stream):
+                    # Interrupted, FFmpeg first gives the frame that its parser held back, as if it came now.
+                    self._check_end(asked)
                     yield packet
                     if packet.size:  # empty ones come with the end
                         asked = time.monotonic()
@@ -190,7 +192,7 @@ class LiveStream(Closing):
                 return self._check_end(asked)
 
     def _check_end(self, asked: float) -> None:
-        """Raises StreamStalled where an end is none: some demuxers (HLS) tell an interrupt as one. asked:
+        """Raises StreamStalled where an end, or a packet, is none: demuxers tell an interrupt as one. asked:
         monotonic time at which the last packet was waited for."""
         waited_s = time.monotonic() - asked
         if self._address.transport != "file" and waited_s >= self._options.read_s and not self._left.is_set():

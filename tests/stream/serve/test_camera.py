@@ -127,7 +127,9 @@ def test_a_publisher_that_falls_silent_stalls_the_camera_and_it_recovers(rtsp, m
     watched = watch(server.url("door"))
     watched.until(lambda: len(watched.frames()) >= 2, 30)
     server.unpublish("door")
+    began = time.monotonic()
     watched.until(lambda: watched.saw(State.STALLED) or watched.saw(State.LOST), 15)
+    assert time.monotonic() - began < QUICK.read_s + 2  # not once more for the frame that FFmpeg held back
     server.publish("door", moving)
     watched.until(lambda: len(watched.sessions()) >= 2, 40)
 
