@@ -29,7 +29,7 @@ from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 from ..stream.ports import Closing
 from . import compiled_cache, onnx_wire
 from .openvino_graphs import fold_stem, join_heads
-from .openvino_requests import Shares, divisible
+from .openvino_requests import Shares, divisible, parts
 from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -51,7 +51,8 @@ class OpenVinoEngine(Closing):
     CPUs with AMX). threads: 0 for all cores. hint: "throughput" shares the rows of a batch out over streams
     that run at the same time, as many as the device finds best, or `streams`; they share the threads.
     specialise: compile anew for each input shape (at most 16 are kept), which is faster to run; False
-    compiles once for all shapes. cache_dir: keeps compiled networks.
+    compiles once for all shapes. rows: specialise for batches of these sizes, 1 among them; others are run in
+    parts, where the network can be (see openvino_requests.divisible). cache_dir: keeps compiled networks.
 
     Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
     """
@@ -68,12 +69,13 @@ class OpenVinoEngine(Closing):
         hint: Hint = "latency",
         streams: int | None = None,
         specialise: bool = False,
+        rows: tuple[int, ...] = (),
         cache_dir: Path | None = None,
     ) -> None:
         self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
         self._device = _available(device)
         self._config = _config(self._device, precision, threads, hint, streams)
-        self._cache_dir, self._specialise = cache_dir, specialise
+        self._cache_dir = cache_dir
         self._read = functools.partial(_read, model, self.label, pixels)
         self._is_known = sha256 is not None
         self._network: Any = None if self._is_known else self._read()
@@ -81,10 +83,12 @@ class OpenVinoEngine(Closing):
             (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
         self._inputs, self._outputs = self._stored_signatures() or self._signatures()
+        self._rows = rows if divisible(self._inputs, self._outputs) else ()
+        self._specialise = specialise or bool(self._rows)
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._shares: Shares | None = None
         self._closed = False
-        if not specialise:
+        if not self._specialise:
             compiled = self._compiled(())
             self._requests[()] = compiled.create_infer_request()
             if hint == "throughput" and divisible(self._inputs, self._outputs):
@@ -123,6 +127,16 @@ class OpenVinoEngine(Closing):
         arrays = [np.ascontiguousarray(feeds[name]) for name in self._inputs]
         if self._shares is not None and len({len(a) for a in arrays}) == 1 and len(arrays[0]) > 1:
             return self._shared(self._shares, arrays)
+        if self._rows and len({len(a) for a in arrays}) == 1:
+            return self._in_parts(arrays)
+        return self._run(arrays)
+
+    def close(self) -> None:
+        self._closed = True
+        self._requests.clear()
+        self._network = self._shares = None
+
+    def _run(self, arrays: list[npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
         request = self._request(tuple(a.shape for a in arrays))
         # The request keeps pointers into the feeds, so they live as long as the call.
         for i, array in enumerate(arrays):
@@ -135,10 +149,17 @@ class OpenVinoEngine(Closing):
             raise self._refused(arrays, failure) from failure
         return {name: request.get_output_tensor(i).data for i, name in enumerate(self._outputs)}
 
-    def close(self) -> None:
-        self._closed = True
-        self._requests.clear()
-        self._network = self._shares = None
+    def _in_parts(self, arrays: list[npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+        sizes = parts(len(arrays[0]), self._rows)
+        if len(sizes) == 1:
+            return self._run(arrays)
+        found: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in self._outputs}
+        start = 0
+        for size in sizes:
+            for name, values in self._run([a[start : start + size] for a in arrays]).items():
+                found[name].append(values.copy())  # the next part may take the same request
+            start += size
+        return {name: np.concatenate(values) for name, values in found.items()}
 
     def _shared(self, shares: Shares, arrays: list[npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
         try:

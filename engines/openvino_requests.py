@@ -22,6 +22,15 @@ def divisible(inputs: Signature, outputs: Signature) -> bool:
     return rows and all(None not in shape[1:] for shape, _ in outputs.values())
 
 
+def parts(rows: int, sizes: Sequence[int]) -> list[int]:
+    """So many rows in as few parts of these sizes, 1 among them, as taking the largest first gives."""
+    cut: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        count, rows = divmod(rows, size)
+        cut += [size] * count
+    return cut
+
+
 class Shares:
     """As many requests of one compiled network as its device finds best, each with a share of the rows.
 

@@ -75,8 +75,11 @@ class Networks:
         self.models.append(ModelFacts(own.name, task, sha256, None if known is None else known.licence))
         return own
 
-    def engine(self, path: Path, pixels: PixelInput | None, *, exact: bool = False) -> Engine:
-        """exact: where the device may choose, compute in fp32: bfloat16 may tie scores that differ."""
+    def engine(
+        self, path: Path, pixels: PixelInput | None, *, exact: bool = False, rows: tuple[int, ...] = ()
+    ) -> Engine:
+        """exact: where the device may choose, compute in fp32: bfloat16 may tie scores that differ. rows: see
+        OpenVinoEngine; where batches are not shared out over streams."""
         match self._config.engine:
             case OpenVinoConfig() as openvino:
                 frames = pixels is not None and pixels.height is None
@@ -91,6 +94,7 @@ class Networks:
                     hint="latency" if frames else openvino.hint,
                     streams=None if frames else openvino.streams,
                     specialise=frames,
+                    rows=rows if openvino.hint == "latency" else (),
                     cache_dir=cache_folder() / "compiled" if openvino.cache else None,
                 )
             case OnnxRuntimeConfig() | TensorRTConfig() as other:

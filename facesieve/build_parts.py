@@ -50,6 +50,8 @@ from .stream.ports import Assessor, Detector, Embedder, QualityScorer, ScoreBoun
 from .stream.slips import SlipLimits
 
 SHIPPED_STUDENT = "facesieve-t"
+_BOUND_ROWS = (1, 2, 4)
+"""Batch sizes that the estimator of scores is compiled for: it takes a fourth of the time for a known one."""
 CONTINUING_SCORE = 0.3
 """Detections below the configured score, down to here, can continue a track but not begin one."""
 OTHER_FACE_FMR = 1e-3
@@ -186,7 +188,7 @@ class Parts:
         if facts is None:
             return None
         self.models.append(ModelFacts(facts.weights.stem, "bound", facts.sha256, OWN_LICENCE))
-        estimator = ScoreEstimator(self._networks.engine(facts.weights, None))
+        estimator = ScoreEstimator(self._networks.engine(facts.weights, None, rows=_BOUND_ROWS))
         self._stack.callback(estimator.close)
         return functools.partial(TrackBound, estimator, facts.margin)
 

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..engines.openvino import OpenVinoEngine
 from ..engines.zoo.fetch import digest
@@ -61,8 +63,13 @@ class ScoreEstimate(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = (pixels.float() - 127.5) / 64
+        return self.behind_first(self.norms[0](self.convolutions[0](x)))
+
+    def behind_first(self, x: Tensor) -> Tensor:
+        """(n, 16, 28, 28) what the first layer gives, before its ReLU → (n,)."""
+        x = functional.relu(x)
         means = []
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        for convolution, norm in zip(self.convolutions[1:], self.norms[1:], strict=True):
             x = functional.relu(norm(convolution(x)))
             means.append(x.mean((2, 3)))
         spread = (x * x).mean((2, 3)).add(1e-6).sqrt()
@@ -73,14 +80,27 @@ class ScoreEstimate(nn.Module):
 
 
 class _OnChips(nn.Module):
-    """The same on (n, 112, 112, 3) uint8 chips."""
+    """The same on (n, 112, 112, 3) uint8 chips, in eval mode.
+
+    Halving, normalising and the first layer are one convolution, over pairs of pixels that lie side by side:
+    (n, 112, 56, 6) is the same memory. Compiled for a batch size it takes a third of the time of the layers
+    one by one, which handle three channels as if they were sixteen, and bfloat16 rounds once less.
+    """
 
     def __init__(self, estimate: ScoreEstimate) -> None:
         super().__init__()
         self.estimate = estimate
+        first = cast(nn.Conv2d, estimate.convolutions[0])
+        fused = fuse_conv_bn_eval(first, cast(nn.BatchNorm2d, estimate.norms[0]))
+        # (out, pixel of a pair, colour, row, column): all four pixels that are halved to one weigh the same
+        pairs = (fused.weight / (4 * 64))[:, None].expand(-1, 2, -1, -1, -1).repeat_interleave(2, 3)
+        self.weights = nn.Parameter(pairs.reshape(len(pairs), 6, 6, 3), requires_grad=False)
+        self.bias = fused.bias
 
     def forward(self, chips: Tensor) -> Tensor:
-        return self.estimate(functional.avg_pool2d(chips.permute(0, 3, 1, 2).float(), 2))  # type: ignore[no-any-return]
+        pairs = chips.reshape(-1, CHIP_PX, SIDE_PX, 6).permute(0, 3, 1, 2)
+        x = functional.conv2d(pairs.float() - 127.5, self.weights, self.bias, stride=(4, 2), padding=(2, 1))
+        return self.estimate.behind_first(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +221,7 @@ def release(network: ScoreEstimate, scorer: Path, rest: NDArray[np.float64], qua
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own deprecations
         program = torch.onnx.export(
-            _OnChips(network).eval(),
+            _OnChips(network.eval()),
             (torch.zeros(2, CHIP_PX, CHIP_PX, 3, dtype=torch.uint8),),
             dynamo=True,
             dynamic_shapes={"chips": {0: torch.export.Dim("n", min=1, max=1 << 16)}},

@@ -17,6 +17,7 @@ from facesieve.engines.models.centerface import CenterFace
 from facesieve.engines.models.scrfd import Scrfd
 from facesieve.engines.models.yunet import YuNet
 from facesieve.engines.openvino import OpenVinoEngine
+from facesieve.engines.openvino_requests import parts
 from facesieve.engines.signature import PixelInput
 from facesieve.stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 
@@ -207,6 +208,32 @@ def test_throughput_shares_a_batch_out_and_changes_nothing(convolutions: bytes, 
         if len(used) > 1:
             start = 7 // len(used)
             assert used[1].get_input_tensor(0).data.ctypes.data == x[start:].ctypes.data
+
+
+def test_a_batch_is_run_in_parts_of_the_sizes_compiled_for(convolutions: bytes, tmp_path: Path) -> None:
+    x = np.random.default_rng(4).random((7, 3, 112, 112), dtype=np.float32)
+    with (
+        OpenVinoEngine(convolutions, threads=1) as whole,
+        OpenVinoEngine(convolutions, threads=1, rows=(1, 2, 4), cache_dir=tmp_path) as engine,
+    ):
+        assert not list(tmp_path.iterdir()), "a size is compiled when it is first needed"
+        for n in range(1, 8):
+            y = engine.infer({"x": x[:n]})["y"]
+            np.testing.assert_array_equal(y, whole.infer({"x": x[:n]})["y"], err_msg=str(n))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "cut"), [(1, [1]), (2, [2]), (3, [2, 1]), (7, [4, 2, 1]), (12, [4, 4, 4]), (13, [4, 4, 4, 1])]
+)
+def test_few_parts_make_up_a_batch(rows: int, cut: list[int]) -> None:
+    assert parts(rows, (1, 2, 4)) == cut
+
+
+def test_a_graph_whose_rows_are_not_apart_is_not_cut(mean_colour: bytes) -> None:
+    with OpenVinoEngine(mean_colour, rows=(1, 2)) as engine:
+        y = engine.infer({"x": np.full((4, 3, 8, 8), 9, np.float32)})["y"]
+        np.testing.assert_allclose(y, np.full((4, 3), 9))
 
 
 def test_what_cannot_be_shared_out_runs_whole(mean_colour: bytes) -> None:
