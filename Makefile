@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 VIDEO ?=
 OUT ?= demo
 
-.PHONY: demo test test-mediapipe lint types bench figures drill soak clean
+.PHONY: demo test test-mediapipe lint types bench figures drill drill-vm soak clean
 
 $(BIN)/facesieve: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,10 @@ figures: $(VENV)/dev-installed
 # Cameras and receivers that fail on purpose (half an hour), and half an hour at load; figures in benchmarks/results.
 drill: $(VENV)/dev-installed
 	$(BIN)/python benchmarks/drill.py
+
+# USB cameras and a bad network in a small virtual machine, as both need another kernel (Debian, qemu-system-x86).
+drill-vm: $(VENV)/dev-installed
+	$(BIN)/python benchmarks/vm_drill.py
 
 soak: $(VENV)/dev-installed
 	$(BIN)/python benchmarks/soak.py
