@@ -77,7 +77,7 @@ class Following(Closing):
         """catch_up; False if it fails, which is logged, and tried again with the next look."""
         try:
             self.catch_up()
-        except Exception as error:  # noqa: BLE001  deletions must not wait for ever for one that fails oddly
+        except Exception as error:  # noqa: BLE001  whatever it was, the next look may succeed
             if not self._failing:
                 told = "what was done to people in their store is not told yet, and is tried again: %s"
                 _LOG.warning(told, error, exc_info=not isinstance(error, FacesieveError))
