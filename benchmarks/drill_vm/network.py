@@ -83,7 +83,7 @@ def conditions(transport: Literal["tcp", "udp"]) -> list[dict[str, Any]]:
             away = {reason.split(": ")[-1] for _, state, reason in camera.states[heard:] if state in GONE}
             pictures = camera.pictures[seen:]
             smeared = sum(_distance(picture, originals) > SMEARED for _, picture in pictures)
-            gaps = np.diff([at for at, _ in pictures]) if len(pictures) > 1 else np.array([SECONDS])
+            gaps = np.diff([began, *(at for at, _ in pictures), began + took])
             netem("")
             again = camera.until("live", lambda: camera.status.state is State.LIVE)
             told = (
