@@ -90,8 +90,8 @@ def markdown(record: dict[str, Any]) -> str:
     rates = ", ".join(f"{kind} {rate / 1e9:.0f}" for kind, rate in record["gmacs"].items() if rate)
     text = (
         f"{record['machine']}, {record['threads'] or 'all'} threads, load {record['load_average']:.1f}. "
-        f"Matrix product, 10⁹ multiply-accumulates a second: {rates}; the floor is by that rate, which wide layers "
-        f"can exceed (over 100 % of the floor).\n\n{summary(record)}\n"
+        f"Matrix product, 10⁹ multiply-accumulates a second: {rates}; the floor is by that rate, which wide "
+        f"layers can exceed (over 100 % of the floor).\n\n{summary(record)}\n"
         "| model | size | batch | engine | graph, arithmetic | ms an image | × ORT fp32 batch 1 "
         "| × ORT fp32 same batch | floor ms | of the floor | gate |\n" + "|---" * 11 + "|\n"
     )
