@@ -9,12 +9,13 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from .config import Table
-from .serve_config import CameraTable, Name, PairFrames, PairTolerance, ServeConfig
+from .serve_config import CameraTable, Name, ServeConfig
 from .serve_plan import camera_plan
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.sealing import SUFFIX, Sealer, read_sealed
 from .stream.serve.address import Address, camera_address, resolved, tells_a_secret, without_login
 from .stream.serve.areas import CheckedPolygon
+from .stream.serve.pairing import PairFrames, PairTolerance
 from .stream.serve.plan import CameraPlan
 from .stream.sinks.files import naming, write_whole
 

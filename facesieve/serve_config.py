@@ -16,12 +16,9 @@ from .config_errors import explain
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.serve.address import is_device
 from .stream.serve.areas import CheckedPolygon
+from .stream.serve.pairing import PairFrames, PairTolerance
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
-
-
-PairTolerance = Annotated[float, Field(gt=0, le=1000)]
-PairFrames = Annotated[int, Field(ge=2, le=256)]
 
 
 def _distinct(tables: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -15,15 +15,22 @@ from facesieve.stream.testing import ListSource
 from facesieve.stream.types import Quality, TrackEnd, TrackSummary
 
 
+def followed(
+    source: ListSource, progress: Progress, seconds: float, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """The lines that are printed meanwhile."""
+    screen = console.Screen(quiet=False, as_json=False)
+    with screen.following():
+        screen.watch(source.name, source, progress)
+        time.sleep(seconds)
+    return [line for line in capsys.readouterr().err.splitlines() if line]
+
+
 def test_rates_count_from_the_source_s_first_moment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.2)
-    screen = console.Screen(quiet=False, as_json=False)
-    with screen.following():
-        screen.watch("film.mp4", ListSource([], name="film.mp4"), Progress(frames=10, pts_s=1.0))
-        time.sleep(0.5)
-    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    lines = followed(ListSource([], name="film.mp4"), Progress(frames=10, pts_s=1.0), 0.5, capsys)
     assert lines
     for line in lines:
         rates = re.fullmatch(
@@ -66,12 +73,7 @@ def test_pictures_have_no_real_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.1)
-    screen = console.Screen(quiet=False, as_json=False)
-    with screen.following():
-        screen.watch(
-            "album", ListSource([], name="album", stills=True), Progress(frames=10, pts_s=9.0, faces=4)
-        )
-        time.sleep(0.25)
-    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    album = ListSource([], name="album", stills=True)
+    lines = followed(album, Progress(frames=10, pts_s=9.0, faces=4), 0.25, capsys)
     assert lines
     assert all(re.fullmatch(r"album: 10 pictures, \d+ a second, 4 faces", line) for line in lines)

@@ -45,9 +45,7 @@ class PairedCamera:
 
         def reader(what: str, address: Address, own: CameraSettings, tap: FrameBuffer) -> Camera:
             name = f"{parts.name} ({what})"
-            of_one = replace(
-                parts, name=name, settings=own, buffer=tap, on_state=self._changed, sessions=0
-            )  # fmt: skip
+            of_one = replace(parts, name=name, settings=own, buffer=tap, on_state=self._changed, sessions=0)
             return Camera(address, of_one)
 
         every = replace(parts.settings, hz=0.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from ..ports import Order, Picture
 from ..types import U8
@@ -16,6 +18,10 @@ ASPECT_TOLERANCE = 0.02
 _RING_S = 1.0
 _WAIT_S = 1.0
 _PENDING = 64
+
+PairTolerance = Annotated[float, Field(gt=0, le=1000)]
+"""As a user states it, in ms."""
+PairFrames = Annotated[int, Field(ge=2, le=256)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ..areas import CheckedPolygon
+from ..pairing import PairFrames, PairTolerance
 
 CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
 MOST_ID = 2**53 - 1
@@ -35,8 +36,8 @@ class _CameraParts(_In):
     transport: Literal["tcp", "udp"] = "tcp"
     hz: Hz | None = None
     detect_url: Url | None = None
-    pair_tolerance_ms: Annotated[float, Field(gt=0, le=1000)] = 80
-    pair_frames: Annotated[int, Field(ge=2, le=256)] = 30
+    pair_tolerance_ms: PairTolerance = 80
+    pair_frames: PairFrames = 30
     zones: Areas = ()
     masks: Areas = ()
 
