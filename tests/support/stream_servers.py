@@ -7,7 +7,6 @@ import functools
 import http.server
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -112,8 +111,7 @@ class Rtmp:
         """Returns once it listens."""
         self._server = _Process(self._clip, "-f", "flv", "-listen", "1", self.url)
         deadline = time.monotonic() + 20
-        # A connection would be the one client that it takes, so only the port is asked for.
-        while not _is_taken(self.port):
+        while not _is_served(self.port):
             assert time.monotonic() < deadline, "FFmpeg does not listen"
             time.sleep(0.05)
 
@@ -129,12 +127,16 @@ class Rtmp:
     close = kill
 
 
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen()
-        except OSError:
-            return True
-        return False
+def _is_served(port: int) -> bool:
+    """Whether somebody listens at the port, or has taken a client there and listens no more.
+
+    Only the kernel is asked: a connection would be the one client that the server takes, a bound socket in
+    its way, and a camera that waits for the server may be its client before it was ever seen to listen.
+    """
+    established, listen = "01", "0A"
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table][1:]
+    return any(
+        int(local.rpartition(":")[2], 16) == port and state in (established, listen)
+        for _, local, _, state, *_ in rows
+    )
