@@ -9,6 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 
 
+class Unshown(ValueError):
+    """A mistake in what may be a secret: what came is not told."""
+
+
 def explain(problem: Any, whole: type[BaseModel]) -> str:
     """One pydantic problem as a sentence: where, what was expected, what came."""
     location = [str(part) for part in problem["loc"]]
@@ -23,7 +27,9 @@ def explain(problem: Any, whole: type[BaseModel]) -> str:
         return f"unknown key `{key}`{hint}"
     wanted, got = problem["msg"].removeprefix("Value error, "), problem["input"]
     # tables and addresses may hold secrets
-    shown = "" if isinstance(got, dict | list | tuple) or key.endswith("url") else f", got {got!r}"
+    is_secret = isinstance(problem.get("ctx", {}).get("error"), Unshown)
+    hidden = is_secret or isinstance(got, dict | list | tuple) or key.endswith("url")
+    shown = "" if hidden else f", got {got!r}"
     return f"`{key}`: {wanted[:1].lower()}{wanted[1:]}{shown}"
 
 

@@ -30,7 +30,8 @@ from .serve_control import CameraControl
 from .serve_memory import tidy_heaps
 from .serve_people import LivePeople
 from .serve_plan import camera_plan
-from .serve_web import Watch, page
+from .serve_state import sole_user
+from .serve_web import Watch, page, reserved
 from .stream.errors import ConfigError
 from .stream.ports import Clock
 from .stream.sealing import Encrypting, Plain, Sealer
@@ -44,7 +45,6 @@ from .stream.serve.receivers.webhook import Webhook
 from .stream.serve.service import Service
 from .stream.serve.shared import BatchingScorer, SerialAssessor
 from .stream.serve.spool import Spool
-from .stream.sinks.files import make_folder
 
 _LOG = logging.getLogger("facesieve.serve")
 
@@ -98,7 +98,7 @@ def serving(
     with ExitStack() as stack:
         stack.enter_context(tidy_heaps())
         stack.enter_context(_one_thread_each())
-        make_folder(config.serve.state)
+        stack.enter_context(sole_user(config.serve.state))
         seal = sealer(config.serve.encryption_keys)
         file = CameraFile(config.serve.state, seal)
         receivers: dict[str, Receiver] = {}
@@ -162,9 +162,10 @@ def serve(config: ServeConfig, stop: threading.Event, *, path: Path | None = Non
     with ExitStack() as stack:
         watch = None if path is None else Watch(config, clock)
         told = _nobody if watch is None else watch.message
+        place = None if watch is None else stack.enter_context(closing(reserved(config)))
         running = stack.enter_context(serving(config, clock=clock, watch=told, path=path))
-        if watch is not None:
-            stack.enter_context(page(running, watch))
+        if watch is not None and place is not None:
+            stack.enter_context(page(running, watch, place))
         _LOG.info("serving %d cameras", len(running.service.cameras()))
         while not stop.wait(1.0):
             pass

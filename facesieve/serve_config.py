@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config import Config, Table, with_kinds
-from .config_errors import explain
+from .config_errors import Unshown, explain
 from .stream.errors import ConfigError, SourceUnreadable
 from .stream.serve.address import is_device
 from .stream.serve.areas import CheckedPolygon
@@ -35,6 +35,15 @@ class Secret(Table):
 
     env: str | None = None
     file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if not isinstance(given, dict | Secret):
+            raise Unshown(
+                'expected { env = "NAME" } or { file = "PATH" }: no secret stands in the file itself'
+            )
+        return given
 
     @model_validator(mode="after")
     def _one(self) -> Secret:
@@ -220,6 +229,18 @@ class ServeTable(Table):
     encryption_keys: tuple[Secret, ...] = ()
     spool_mb: int = Field(1024, ge=1)
     stop_s: float = Field(10, gt=0, le=600)
+
+    @field_validator("camera_networks", mode="before")
+    @classmethod
+    def _networks(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            raise ValueError('expected a list of networks such as ["10.1.0.0/16"]')
+        for one in given:
+            try:
+                ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"expected networks such as 10.1.0.0/16: {error}") from None
+        return given
 
     @field_validator("token")
     @classmethod

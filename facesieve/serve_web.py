@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -64,10 +65,17 @@ class Watch:
         self.trends.message(message, self.clock.now_s())
 
 
-@contextmanager
-def page(running: Serving, watch: Watch) -> Iterator[Web]:
-    """Serve page and API for as long as the block lasts. Raises ConfigError where the address cannot be
+def reserved(config: ServeConfig) -> socket.socket:
+    """The address of page and API, taken and not yet listened at. Raises ConfigError where it cannot be
     had."""
+    from .stream.serve.web.server import bound
+
+    return bound(config.serve.host, config.serve.port)
+
+
+@contextmanager
+def page(running: Serving, watch: Watch, place: socket.socket) -> Iterator[Web]:
+    """Serve page and API at a reserved address for as long as the block lasts."""
     from .serve_search import Finder
     from .stream.serve.web.app import make_app
     from .stream.serve.web.audit import Audit
@@ -104,13 +112,14 @@ def page(running: Serving, watch: Watch) -> Iterator[Web]:
             stopping=threading.Event(),
             version=__version__,
         )
-        server = stack.enter_context(HttpServer(make_app(web), settings.host, settings.port))
+        server = stack.enter_context(HttpServer(make_app(web), place))
         stack.callback(watch.feed.close)
         looker = threading.Thread(target=_look, args=(web,), name="facesieve-trends", daemon=True)
         looker.start()
         stack.callback(looker.join, 5)
         stack.callback(web.stopping.set)
-        _LOG.info("page and API at http://%s:%d/", server.host, server.port)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        _LOG.info("page and API at http://%s:%d/", host, server.port)
         yield web
 
 

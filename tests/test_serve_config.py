@@ -105,6 +105,33 @@ def test_a_mistake_beside_a_secret_does_not_show_it() -> None:
     assert "camera.0.url" in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"camera": [{"name": "a", "url": "rtsp://h/x", "password": "s3cret"}]},
+        {"camera": [{"name": "a", "url": "rtsp://h/x", "password": {"value": "s3cret"}}]},
+        {"serve": {"token": [{"name": "a", "secret": "s3cret"}]}},
+        {"serve": {"encryption_keys": ["s3cret"]}},
+        {"serve": {"camera_secrets": {"gate": "s3cret"}}},
+        {"sink": [{"kind": "webhook", "name": "w", "url": "https://h/", "secret": "s3cret"}]},
+        {"sink": [{"kind": "mqtt", "name": "m", "host": "h", "password": "s3cret"}]},
+    ],
+)
+def test_a_secret_in_the_file_itself_is_refused_without_being_shown(table: dict) -> None:
+    with pytest.raises(ConfigError, match=r"expected \{ env|unknown key") as told:
+        parse_serve_config(table, "cameras.toml")
+    assert "s3cret" not in str(told.value)
+
+
+def test_a_network_with_host_bits_is_told_in_words() -> None:
+    with pytest.raises(ConfigError) as told:
+        parse_serve_config({"serve": {"camera_networks": ["10.0.0.1/8"]}}, "cameras.toml")
+    assert str(told.value) == (
+        "cameras.toml: `serve.camera_networks`: expected networks such as 10.1.0.0/16: "
+        "10.0.0.1/8 has host bits set"
+    )
+
+
 class TestSecrets:
     def test_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GATE", "pa:ss")

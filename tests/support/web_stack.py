@@ -40,7 +40,7 @@ from facesieve.stream.serve.web.auth import Allowance, Sessions, Token, Tokens
 from facesieve.stream.serve.web.live import LiveFeed
 from facesieve.stream.serve.web.parts import Limits, Web
 from facesieve.stream.serve.web.people import People
-from facesieve.stream.serve.web.server import HttpServer
+from facesieve.stream.serve.web.server import HttpServer, bound
 from facesieve.stream.serve.web.trends import Trends
 from facesieve.stream.sinks.encode import png
 from facesieve.stream.testing import ScriptedScorer
@@ -156,7 +156,7 @@ class WebStack:
             version="0",
         )
         self.routes = bare_app(self.web).routes
-        server = stack.enter_context(HttpServer(make_app(self.web), "127.0.0.1", 0))
+        server = stack.enter_context(HttpServer(make_app(self.web), bound("127.0.0.1", 0)))
         stack.callback(self.feed.close)
         stack.callback(self.web.stopping.set)
         self.url = f"http://127.0.0.1:{server.port}"

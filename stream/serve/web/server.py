@@ -19,14 +19,15 @@ _LEAVE_S = 3
 
 
 class HttpServer(Closing):
-    """Serves the app until it is closed. Raises ConfigError where the address cannot be had.
+    """Serves the app until it is closed.
 
-    port: 0 takes a free one. close waits a few seconds for answers that are being given.
+    place: bound, see `bound`; listened at from here on, and closed at the end. close waits a few seconds for
+    answers that are being given. Raises ConfigError when nothing can be served.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        self._socket = _listening(host, port)
-        self.host, self.port = host, int(self._socket.getsockname()[1])
+    def __init__(self, app: ASGIApp, place: socket.socket) -> None:
+        self._socket = place
+        self.port = int(place.getsockname()[1])
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -46,7 +47,7 @@ class HttpServer(Closing):
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.01)
         if not self._server.started:
-            raise ConfigError(f"serve.host and serve.port: nothing can be served at {host}:{port}")
+            raise ConfigError(f"serve.host and serve.port: nothing can be served at port {self.port}")
 
     def close(self) -> None:
         """Take no more requests, and stop."""
@@ -61,7 +62,9 @@ class HttpServer(Closing):
             _LOG.exception("the page and the API have ended")
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at the address, which is taken from now on; nobody is let in before a server listens. port: 0
+    takes a free one. Raises ConfigError where it cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -70,7 +73,6 @@ def _listening(host: str, port: int) -> socket.socket:
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(address)
-            made.listen(128)
         except OSError:
             made.close()
             raise
