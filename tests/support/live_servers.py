@@ -16,15 +16,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+from ports import free_port
 
 PYTHON = "/usr/bin/python3"  # Debian's, which has the GStreamer bindings
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def missing() -> str | None:
@@ -75,7 +69,7 @@ class JumpingCamera:
 
     def close(self) -> None:
         self._left.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -83,6 +77,7 @@ class JumpingCamera:
             with contextlib.suppress(TimeoutError, ConnectionError, av.FFmpegError):
                 peer, _ = self._listener.accept()
                 with peer:
+                    peer.settimeout(20)
                     peer.recv(4096)
                     peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
                     self._send(peer)

@@ -13,17 +13,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from live_servers import free_port
+from patience import until
+from ports import free_port
 
 _FFMPEG = ("ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-re", "-stream_loop", "-1")
+_AGAIN = ("sh", "-c", 'while :; do "$@"; sleep 0.1; done', "server")
 
 
 class _Process:
-    """FFmpeg that plays a film in real time, over and over, until it is killed."""
+    """FFmpeg that plays a film in real time, over and over, until it is killed; should it end, it is started
+    again."""
 
     def __init__(self, clip: Path, *output: str) -> None:
         self._process = subprocess.Popen(
-            [*_FFMPEG, "-i", str(clip), "-an", "-c:v", "copy", *output],
+            [*_AGAIN, *_FFMPEG, "-i", str(clip), "-an", "-c:v", "copy", *output],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -56,10 +59,7 @@ class Hls:
         options = ["-f", "hls", "-hls_time", "1", "-hls_list_size", "4"]
         options += ["-hls_flags", "delete_segments+omit_endlist+append_list+discont_start"]
         self._writer = _Process(self._clip, *options, str(self._folder / "live.m3u8"))
-        deadline = time.monotonic() + 20
-        while not (self._folder / "live.m3u8").exists():
-            assert time.monotonic() < deadline, "FFmpeg wrote no playlist"
-            time.sleep(0.05)
+        until((self._folder / "live.m3u8").exists, lambda: "FFmpeg wrote no playlist")
 
     def unwrite(self) -> None:
         """No segment is added any more; what is there is still served."""
@@ -99,7 +99,7 @@ class Hls:
 
 
 class Rtmp:
-    """FFmpeg as an RTMP server: it waits for one client and plays to it."""
+    """FFmpeg as an RTMP server: it waits for one client, plays to it, and then waits for the next."""
 
     def __init__(self, clip: Path) -> None:
         self._clip = clip
@@ -110,10 +110,7 @@ class Rtmp:
     def start(self) -> None:
         """Returns once it listens."""
         self._server = _Process(self._clip, "-f", "flv", "-listen", "1", self.url)
-        deadline = time.monotonic() + 20
-        while not _is_served(self.port):
-            assert time.monotonic() < deadline, "FFmpeg does not listen"
-            time.sleep(0.05)
+        until(lambda: _is_served(self.port), lambda: "FFmpeg does not listen")
 
     def freeze(self) -> None:
         assert self._server is not None

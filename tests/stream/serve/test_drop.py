@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from frame_numbers import number_in, numbered_film
+from patience import PATIENCE_S
 
 from facesieve.serve_config import CameraTable, ServeConfig
 from facesieve.serve_plan import camera_plan
@@ -42,8 +45,8 @@ class Watched:
         self.reader = DropFolder(camera_address(f"{folder}/"), parts)
         self.reader.start()
 
-    def until(self, done: Callable[[], bool], within_s: float = 20) -> None:
-        deadline = time.monotonic() + within_s
+    def until(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
         while not done():
             assert time.monotonic() < deadline, ([(s.state, s.reason) for s in self.states], self.numbers)
             self.step()
@@ -79,7 +82,7 @@ def watch() -> Iterator[Callable[..., Watched]]:
 
     yield make
     for watched in made:
-        assert watched.reader.stop(5.0)
+        assert watched.reader.stop(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +92,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def put(film: Path, at: Path, *, changed_s: float | None = None) -> None:
-    at.write_bytes(film.read_bytes())
+    """The film comes under its name whole."""
+    coming = at.with_name(".coming")
+    coming.write_bytes(film.read_bytes())
     if changed_s is not None:
-        os.utime(at, (changed_s, changed_s))
+        os.utime(coming, (changed_s, changed_s))
+    coming.rename(at)
 
 
 def test_files_are_processed_whole_once_in_order_and_moved(drop: Path, film: Path, watch) -> None:
@@ -108,18 +114,31 @@ def test_files_are_processed_whole_once_in_order_and_moved(drop: Path, film: Pat
     assert watched.reader.buffer.dropped == 0
 
 
-def test_one_that_is_still_being_written_waits(drop: Path, film: Path, watch) -> None:
-    data, watched = film.read_bytes(), watch(drop)
-    with (drop / "slow.mp4").open("wb") as out:
-        for start in range(0, len(data), len(data) // 12):
-            out.write(data[start : start + len(data) // 12])
-            out.flush()
-            before = time.monotonic()
-            while time.monotonic() < before + 0.12:
-                watched.step()
-            assert not watched.numbers
+def test_one_that_is_still_being_written_waits(tmp_path: Path, film: Path, watch) -> None:
+    settle_s, early, longest_s = 0.1, False, math.inf
+    while longest_s >= settle_s:  # the machine paused for so long that the film did count as finished
+        settle_s *= 3
+        drop = tmp_path / f"{settle_s:.1f}"
+        drop.mkdir()
+        watched = watch(drop, replace(SETTINGS, settle_s=settle_s))
+        early, longest_s = write_slowly(film.read_bytes(), drop / "slow.mp4", watched, 0.4 * settle_s)
+    assert not early
     watched.until(lambda: (drop / "done" / "slow.mp4").exists())
     assert watched.numbers == {1: list(range(40))}
+
+
+def write_slowly(data: bytes, at: Path, watched: Watched, pause_s: float) -> tuple[bool, float]:
+    """Whether it was read meanwhile; the longest time, in seconds, in which it may have stayed as it was."""
+    longest_s, part, before = 0.0, len(data) // 12, time.monotonic()
+    with at.open("wb", buffering=0) as out:
+        for start in range(0, len(data), part):
+            changing = time.monotonic()
+            out.write(data[start : start + part])
+            longest_s, before = max(longest_s, time.monotonic() - before), changing
+            while time.monotonic() < changing + pause_s:
+                watched.step()
+    was_read = bool(watched.numbers)
+    return was_read, max(longest_s, time.monotonic() - before)
 
 
 def test_what_is_no_video_or_cannot_be_read_goes_to_failed_and_the_rest_goes_on(
@@ -202,7 +221,7 @@ def test_hostile_names(drop: Path, film: Path, watch) -> None:
     (drop / "done").mkdir()
     (drop / "done" / ("x" * 251 + ".mp4")).write_text("an earlier one")
     watched = watch(drop)
-    watched.until(lambda: len(os.listdir(os.fsencode(drop / "done"))) == len(names) + 1, 40)
+    watched.until(lambda: len(os.listdir(os.fsencode(drop / "done"))) == len(names) + 1)
     moved = os.listdir(os.fsencode(drop / "done"))
     assert set(names) <= set(moved)
     assert max(map(len, moved)) <= 255
@@ -215,7 +234,7 @@ def test_a_restart_goes_on_where_the_film_was(drop: Path, film: Path, watch) -> 
     put(film, drop / "a.mp4")
     first = watch(drop)
     first.until(lambda: len(first.numbers.get(1, [])) >= 15)
-    assert first.reader.stop(5.0)
+    assert first.reader.stop(PATIENCE_S)
     assert (drop / "a.mp4").exists()
     seen = first.numbers[1]
     second = watch(drop)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from live_servers import film
+from patience import until
 
 from facesieve.stream.errors import ConfigError, EngineError
 from facesieve.stream.pipeline import Pipeline
@@ -20,6 +21,7 @@ from facesieve.stream.selection import TopKSelector
 from facesieve.stream.serve.address import camera_address
 from facesieve.stream.serve.events import CameraState, Message, Shot, TrackEnded, TrackStarted
 from facesieve.stream.serve.live import LiveOptions
+from facesieve.stream.serve.pairing import PairingSettings
 from facesieve.stream.serve.reader import CameraSettings, State
 from facesieve.stream.serve.service import CameraPlan, Service
 from facesieve.stream.serve.shared import BatchingScorer, SharedDetector
@@ -77,11 +79,8 @@ class Running:
     def events(self, kind: type) -> list[Any]:
         return [m.event for m in list(self.messages) if isinstance(m.event, kind)]
 
-    def until(self, done: Callable[[], bool], within_s: float = 30) -> None:
-        deadline = time.monotonic() + within_s
-        while not done():
-            assert time.monotonic() < deadline, (self.service.cameras(), self.messages[-5:])
-            time.sleep(0.05)
+    def until(self, done: Callable[[], bool]) -> None:
+        until(done, lambda: (self.service.cameras(), self.messages[-5:]))
 
     def close(self) -> None:
         self.service.close()
@@ -164,7 +163,7 @@ def test_pausing_ends_the_tracks_and_resuming_begins_a_new_session(serve, moving
     running.until(lambda: len(running.events(TrackStarted)) >= 1)
     running.service.pause("gate")
     running.until(lambda: starts_and_ends(running)[0] == starts_and_ends(running)[1])
-    assert running.service.cameras()["gate"].status.state is State.STOPPED
+    running.until(lambda: running.service.cameras()["gate"].status.state is State.STOPPED)
     before = len(running.events(TrackStarted))
     running.service.resume("gate")
     running.until(lambda: len(running.events(TrackStarted)) > before)
@@ -227,12 +226,13 @@ def test_overload_lowers_the_cadence_and_it_comes_back(serve, moving: Path) -> N
     running = serve()
     slow = Slow()
     running.detector.detect = slow.detect  # type: ignore[method-assign]
-    running.service.add(plan("gate", moving))
+    # There is room for seconds of frames, so that only what goes on being slow costs some.
+    running.service.add(CameraPlan("gate", camera_address(str(moving)), SETTINGS, "drop_oldest", 24))
     running.until(lambda: running.service.cameras()["gate"].degraded)
     assert running.service.cameras()["gate"].dropped > 0
     assert any(e.degraded for e in running.events(CameraState))
     slow.takes_s = 0.0
-    running.until(lambda: not running.service.cameras()["gate"].degraded, within_s=60)
+    running.until(lambda: not running.service.cameras()["gate"].degraded)
     assert running.service.cameras()["gate"].hz == 8.0
 
 
@@ -286,10 +286,13 @@ def test_tracks_of_a_camera_of_two_streams(serve, moving: Path, tmp_path: Path) 
     running = serve()
     settings = CameraSettings(options=LiveOptions(loop=True), hz=8.0)
     sub = camera_address(str(moving))
-    running.service.add(CameraPlan("gate", camera_address(str(large)), settings, sub=sub))
+    # Two files keep no common time where a reader has to wait for the processor.
+    pairing = PairingSettings(tolerance_s=0.5)
+    running.service.add(CameraPlan("gate", camera_address(str(large)), settings, sub=sub, pairing=pairing))
     running.until(lambda: len(running.events(TrackEnded)) >= 2)
+    running.until(lambda: running.service.cameras()["gate"].status.state is State.LIVE)
     report = running.service.cameras()["gate"]
-    assert (report.status.width, report.status.height, report.status.state) == (640, 480, State.LIVE)
+    assert (report.status.width, report.status.height) == (640, 480)
     look = running.service.look("gate")
     assert look is not None
     assert (look.frame.picture.width, look.frame.picture.height) == (640, 480)
@@ -297,4 +300,5 @@ def test_tracks_of_a_camera_of_two_streams(serve, moving: Path, tmp_path: Path) 
     running.until(lambda: starts_and_ends(running)[0] == starts_and_ends(running)[1])
     states = [event.state for event in running.events(CameraState)]
     assert states[0] == "connecting"
-    assert states[-2:] == ["live", "stopped"]
+    assert "live" in states
+    assert states[-1] == "stopped"

@@ -18,6 +18,7 @@ import pytest
 from av.container.core import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
+from patience import PATIENCE_S, until
 
 from facesieve.serve_config import CameraTable, ServeConfig, parse_serve_config
 from facesieve.serve_plan import camera_plan
@@ -50,12 +51,9 @@ def test_an_absent_device_is_told_and_tried_again(absent: str) -> None:
     parts = ReaderParts("usb", settings, buffer, Wall(), random.Random(0), states.append)
     camera = Camera(camera_address(absent), parts)
     camera.start()
-    deadline = time.monotonic() + 10
-    while sum(status.state is State.LOST for status in states) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert camera.stop(5.0)
+    until(lambda: sum(status.state is State.LOST for status in states) >= 2)
+    assert camera.stop(PATIENCE_S)
     lost = [status.reason for status in states if status.state is State.LOST]
-    assert len(lost) >= 2
     assert lost[0] == f"{absent}: No such file or directory"
 
 
@@ -99,20 +97,20 @@ def test_a_device_that_falls_silent_is_left_in_time(moving: Path, monkeypatch: p
         assert len([next(frames) for _ in range(5)]) == 5
         with pytest.raises(StreamStalled, match="then nothing came"):
             next(frames)
-        assert 0.3 <= time.monotonic() - began < 5
+        assert time.monotonic() - began >= 0.3
     with av.open(str(moving), container_options={"fflags": asked["fflags"]}) as film:
         assert film.flags & Flags.non_block.value  # else FFmpeg waits in the driver, where nothing ends it
 
 
 def test_a_silent_device_can_be_left_at_once(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "open_media", lambda *_args, **_options: Device(moving, 1))
-    with LiveStream(camera_address(ABSENT), LiveOptions(read_s=60.0)) as stream:
+    with LiveStream(camera_address(ABSENT), LiveOptions(read_s=2 * PATIENCE_S)) as stream:
         frames = iter(stream)
         next(frames)
         threading.Timer(0.2, stream.leave).start()
         began = time.monotonic()
         assert list(frames) == []
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < PATIENCE_S
 
 
 def test_wishes_reach_ffmpegs_device() -> None:
