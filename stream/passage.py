@@ -1,115 +1,74 @@
-"""One source on its way through the pipeline: from what the detector saw to what the selector tells."""
+"""One source on its way through the pipeline: from its faces, cut out, to what the selector tells."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from .align import align
-from .bystanders import WithoutOthers
-from .cuts import SceneCuts
+from .cutting import Cut
 from .ports import BoxSink, QualityScorer, ScoreBound, Selector
 from .progress import Progress, timed
 from .slips import Watched
 from .telling import Events, Measure
-from .types import F32, Crop, Detections, Frame, Quality, Refusal, Rejection, TrackEnd, Tracking
-
-Gate = Callable[[Detections, int, int], Sequence[Refusal | None]]
-"""The cheap tests before chips are cut: detections, frame width and height → why each is refused, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A frame and what the detector saw in it. frames: of the source up to and with it. ignored: (m, 4) boxes
-    of faces that are not to be processed."""
-
-    frame: Frame
-    frames: int
-    found: Detections
-    ignored: F32
-
-
-@dataclass(frozen=True, slots=True)
-class Cutting:
-    """How faces are cut out. margin: of the portrait around the box; None for chips only. blur_others: all
-    other faces are made unrecognisable."""
-
-    gate: Gate | None
-    margin: float | None
-    blur_others: bool
+from .types import Crop, Quality, Refusal, TrackEnd, Tracking
 
 
 class Passage:
     """The steps of one source, a look at a time; remembers which tracks live.
 
-    measure: None where nobody decides by components. cuts: None where scenes are not told apart. boxes: gets
-    every look's detections.
+    measure: None where nobody decides by components. boxes: gets every look's detections.
     """
 
     def __init__(
         self,
-        tracker: Watched,
+        watched: Watched,
         selector: Selector,
         scorer: QualityScorer,
-        cutting: Cutting,
         progress: Progress,
         *,
         bound: ScoreBound | None = None,
         measure: Measure | None = None,
-        cuts: SceneCuts | None = None,
         boxes: BoxSink | None = None,
     ) -> None:
-        self._tracker, self._selector, self._scorer = tracker, selector, scorer
-        self._cutting, self._progress = cutting, progress
-        self._bound, self._measure, self._cuts, self._boxes = bound, measure, cuts, boxes
+        self._watched, self._selector, self._scorer, self._progress = watched, selector, scorer, progress
+        self._bound, self._measure, self._boxes = bound, measure, boxes
 
-    def follow(self, look: Look, stills: bool) -> Iterator[Events]:
-        """One look, and all that is told with it. stills: every frame is a scene of its own."""
-        frame, progress = look.frame, self._progress
-        progress.frames, progress.pts_s = look.frames, frame.pts_s
-        progress.size = frame.picture.width, frame.picture.height
-        if stills or self._is_cut(frame):
-            yield from self._ended(self._tracker.finish(), TrackEnd.SCENE_CUT)
-        lost, slipped = self._step(look)
-        yield from self._advanced(frame.pts_s)
+    def follow(self, cut: Cut) -> Iterator[Events]:
+        """One look, and all that is told with it."""
+        look, progress = cut.look, self._progress
+        progress.frames, progress.pts_s = look.frames, look.frame.pts_s
+        progress.size = look.frame.picture.width, look.frame.picture.height
+        yield from self._ended(self._watched.end(cut.cut_off), TrackEnd.SCENE_CUT)
+        lost, slipped = self._step(cut)
+        yield from self._advanced(look.frame.pts_s)
         yield from self._ended(slipped, TrackEnd.SLIPPED)
         yield from self._ended(lost, TrackEnd.LOST)
 
     def finish(self, why: TrackEnd) -> Iterator[Events]:
         """The ends of all tracks that live."""
-        yield from self._ended(self._tracker.finish(), why)
+        yield from self._ended(self._watched.finish(), why)
 
     def fail(self) -> Iterator[Events]:
         """The same after an error in the middle of a look."""
         yield from self._advanced(self._progress.pts_s)
-        left = *self._tracker.left, *self._tracker.finish()
+        left = *self._watched.left, *self._watched.finish()
         yield from self._ended(left, TrackEnd.SHUTDOWN)
 
-    def _is_cut(self, frame: Frame) -> bool:
-        """Whether no track goes on from the frame before to this one."""
-        if self._cuts is None:
-            return False
-        step = max(1, min(frame.picture.width, frame.picture.height) // 64)
-        with timed(self._progress, "cuts"):
-            return self._cuts.is_cut(frame.picture.luma(step), frame.pts_s)
-
-    def _step(self, look: Look) -> tuple[Sequence[int], Sequence[int]]:
-        """One frame, up to what the selector makes of it; the tracks that were lost and that slipped."""
-        progress, selector = self._progress, self._selector
-        with timed(progress, "track"):
-            tracking = self._tracker.update(look.found, look.frame.pts_s)
+    def _step(self, cut: Cut) -> tuple[Sequence[int], Sequence[int]]:
+        """One look, up to what the selector makes of it; the tracks that were lost and that slipped."""
+        look, progress, selector = cut.look, self._progress, self._selector
+        tracking = self._watched.see(cut.tracking, look.found)
         slipped: Mapping[int, int] = {}
         try:
-            crops, qualities = self._scored(look, tracking)
-            slipped = self._tracker.follow(crops, qualities)
+            crops, qualities = self._scored(self._admitted(cut))
+            slipped = self._watched.follow(crops, qualities)
         finally:
             # Even if the scorer fails, whoever takes boxes hears of a track before of its end.
             if self._boxes is not None:
                 self._boxes.offer(look.frame, look.found, _renamed(tracking, slipped))
-        crops = [dataclasses.replace(c, track=slipped[c.track]) if c.track in slipped else c for c in crops]
+        crops = [_of(slipped.get(crop.track, crop.track), crop) for crop in crops]
         if self._measure is not None:
             qualities = _judged(self._measure, crops, qualities, selector)
         with timed(progress, "select"):
@@ -120,45 +79,34 @@ class Passage:
         progress.scored += len(crops)
         return tracking.ended, tuple(slipped)
 
-    def _scored(self, look: Look, tracking: Tracking) -> tuple[Sequence[Crop], Sequence[Quality]]:
-        """The frame's crops that are worth a score, with it."""
+    def _admitted(self, cut: Cut) -> list[Crop]:
+        """The crops that may be scored; the selector hears why others are refused."""
+        admitted = []
+        with timed(self._progress, "select"):
+            for known_as, face in cut.faces:
+                track = self._watched.name(known_as)
+                if isinstance(face, Refusal):
+                    self._selector.reject(track, cut.look.frame.pts_s, face)
+                elif self._selector.admit(crop := _of(track, face)) is None:
+                    admitted.append(crop)
+        return admitted
+
+    def _scored(self, crops: Sequence[Crop]) -> tuple[Sequence[Crop], Sequence[Quality]]:
+        """Those that are worth a score, with it."""
         bound, progress = self._bound, self._progress
-        with timed(progress, "align"):
-            crops = self._crops(look, tracking)
         if bound is not None and crops:
             with timed(progress, "bound"):
                 most = bound.bounds(crops)
                 crops = [
                     crop
                     for crop, score in zip(crops, most, strict=True)
-                    if self._tracker.doubts(crop.track, score) or self._selector.wants(crop, score)
+                    if self._watched.doubts(crop.track, score) or self._selector.wants(crop, score)
                 ]
         with timed(progress, "score"):
             qualities = self._scorer.score(crops)
         if bound is not None:
             bound.learn(crops, qualities)
         return crops, qualities
-
-    def _crops(self, look: Look, tracking: Tracking) -> Sequence[Crop]:
-        """The chips of the tracked faces that pass the gate."""
-        crops = []
-        frame, found, cutting = look.frame, look.found, self._cutting
-        size = frame.picture.width, frame.picture.height
-        refusals = cutting.gate(found, *size) if cutting.gate else [None] * len(found)
-        for index, (track, refused) in enumerate(zip(tracking.ids.tolist(), refusals, strict=True)):
-            if track < 0:
-                continue
-            if refused is not None:
-                self._selector.reject(track, frame.pts_s, refused)
-                continue
-            shown = _alone(look, index) if cutting.blur_others else frame
-            margin, portrait = cutting.margin or 0.0, cutting.margin is not None
-            made = align(shown, found, index, track, margin=margin, portrait=portrait)
-            if isinstance(made, Rejection):
-                self._selector.reject(track, frame.pts_s, Refusal(made))
-            elif self._selector.admit(made) is None:
-                crops.append(made)
-        return crops
 
     def _advanced(self, pts_s: float) -> Iterator[Events]:
         """What is told at pts_s: windows that are over, and shots told early."""
@@ -184,11 +132,9 @@ def _renamed(tracking: Tracking, names: Mapping[int, int]) -> Tracking:
     return Tracking(np.array(ids, np.int64), tracking.ended)
 
 
-def _alone(look: Look, index: int) -> Frame:
-    """The frame, for cutting that face out of it: all others are unrecognisable."""
-    boxes = look.found.boxes
-    others = np.concatenate([np.delete(boxes, index, 0), look.ignored])
-    return dataclasses.replace(look.frame, picture=WithoutOthers(look.frame.picture, boxes[index], others))
+def _of(track: int, crop: Crop) -> Crop:
+    """The crop, as of that track."""
+    return crop if crop.track == track else dataclasses.replace(crop, track=track)
 
 
 def _judged(

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from .cadence import Cadence, Counted, Prefetch
 from .cuts import SceneCuts
+from .cutting import Cutter, Cutting, Gate, Look
 from .observed import Observed
-from .passage import Cutting, Gate, Look, Passage
+from .passage import Passage
 from .policy import Fit
 from .ports import (
     Assessor,
@@ -41,6 +42,7 @@ from .types import (
 __all__ = ["Gate", "Pipeline", "Progress"]
 
 Item = TypeVar("Item")
+_AHEAD = 3  # frames, looks and cut faces that may wait for the next step
 _ENDS = 4  # moments at which tracks ended that may wait for their shots to be measured and written
 Attend = Callable[[Frame, Detections], npt.NDArray[np.bool_]]
 """Which of a frame's detections, (n,), are processed; the others are as if nobody had seen them."""
@@ -57,9 +59,9 @@ class Pipeline:
     assessor: measures the components of the shots when their track ends, and before that only of candidates
     that the selector decides about by their components. new_bound: bounds the scores of a source's crops, so
     that those that could change no shot are not scored; with bounds that hold, the shots are the same as
-    without. ahead: decode, detect and choose in threads of their own, ahead of each other, so that a film is
-    done soonest; the caller's thread measures the shots of tracks that ended. Without, all is done in the
-    caller's thread and no frame waits, as live sources want it.
+    without. ahead: decode, detect, cut faces out and choose in threads of their own, ahead of each other, so
+    that a film is done soonest; the caller's thread measures the shots of tracks that ended. Without, all is
+    done in the caller's thread and no frame waits, as live sources want it.
     enrols: see Telling. slips: by what a track that goes on with another face is noticed and ended; None
     trusts the tracker.
     blur_others: the other faces that the detector saw are made unrecognisable in every crop.
@@ -144,26 +146,32 @@ class Pipeline:
         """What the selector tells, in order; on an error also what the live tracks give."""
         cadence = Cadence(hz=0.0 if source.stills else self._hz)
         selector = self._new_selector(source.name, source.stills)
+        cutter = Cutter(
+            self._new_tracker(),
+            self._cutting,
+            progress,
+            scenes=SceneCuts() if self._scene_cuts else None,
+            stills=source.stills,
+        )
         passage = Passage(
-            Watched(self._new_tracker(), self._slips),
+            Watched(self._slips),
             Observed(selector, candidates) if candidates is not None else selector,
             self._scorer,
-            self._cutting,
             progress,
             bound=self._new_bound() if self._new_bound is not None else None,
             measure=self._measure(progress),
-            cuts=SceneCuts() if self._scene_cuts else None,
             boxes=boxes,
         )
         try:
             with (
-                self._before(cadence.due(source), stop, 3) as frames,
-                self._before(self._looks(frames, progress, attend), stop, 3) as looks,
+                self._before(cadence.due(source), stop, _AHEAD) as frames,
+                self._before(self._looks(frames, progress, attend), stop, _AHEAD) as looks,
+                self._before(cutter.cuts(_awaited(looks, "wait", progress)), stop, _AHEAD) as cuts,
             ):
-                for look in _awaited(looks, "wait", progress):
+                for cut in cuts:
                     if stop():
                         break
-                    yield from passage.follow(look, source.stills)
+                    yield from passage.follow(cut)
         except Exception:
             yield from passage.fail()
             raise

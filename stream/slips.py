@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .ports import Tracker
 from .types import F32, Crop, Detections, Quality, Tracking
 
 _REFERENCES = 16  # of a track's chips, the newest that new ones are compared with, besides the mean of all
@@ -55,7 +54,7 @@ class _Face:
 
 
 class Watched:
-    """A tracker of one source, with each of its tracks held to one face. Implements Tracker.
+    """The tracks of one source, each held to one face.
 
     Motion alone cannot tell: when a face passes before another and only one is detected, a tracker may go on
     with the wrong one. So scored chips are compared with the track's earlier ones. One unlike all of them
@@ -64,31 +63,38 @@ class Watched:
     nobody scored, the face may have turned, and the chip is taken as it is. Chips of low quality look like
     nobody and are passed over; so a slip to a face that never shows well goes unnoticed.
 
-    Ids are the tracker's until the first slip and ascend. limits: None trusts the tracker. left: the tracks
-    that slipped at the newest look; nobody has them any more.
+    Names are the tracker's ids until the first slip and ascend; the tracker never hears of them. limits: None
+    trusts the tracker. left: the tracks that slipped at the newest look; nobody has them any more.
     """
 
-    def __init__(self, tracker: Tracker, limits: SlipLimits | None) -> None:
-        self._tracker = tracker
+    def __init__(self, limits: SlipLimits | None) -> None:
         self._limits = limits
         self._faces: dict[int, _Face] = {}
         self._newest = -1
         self._look = 0
         self.left: tuple[int, ...] = ()
 
-    def update(self, detections: Detections, pts_s: float) -> Tracking:
-        """Associate the next frame's detections; pts_s must increase."""
-        tracking = self._tracker.update(detections, pts_s)
+    def see(self, tracking: Tracking, detections: Detections) -> Tracking:
+        """What the tracker says of the next look, with the names of the tracks."""
         self._look, self.left = self._look + 1, ()
         ids = tracking.ids.copy()
         order = np.argsort(tracking.ids, kind="stable")
         for index in order[tracking.ids[order] >= 0].tolist():
             ids[index] = self._see(int(tracking.ids[index]), detections.boxes[index].tolist())
-        return Tracking(ids, self._ended(tracking.ended))
+        return Tracking(ids, self.end(tracking.ended))
+
+    def name(self, known_as: int) -> int:
+        """Of a track that the tracker knows by that id and that was seen."""
+        return self._faces[known_as].track
+
+    def end(self, known_as: Sequence[int]) -> tuple[int, ...]:
+        """The names, ascending, of tracks that ended for the tracker and are forgotten now."""
+        gone = (self._faces.pop(name, None) for name in known_as)
+        return tuple(sorted(face.track for face in gone if face is not None))
 
     def finish(self) -> tuple[int, ...]:
-        """End every live track; returns the ids that ended, ascending."""
-        return self._ended(self._tracker.finish())
+        """The same of every live track."""
+        return self.end(tuple(self._faces))
 
     def doubts(self, track: int, bound: float) -> bool:
         """Whether a chip of the track, of at most that score, is to be scored to see whose it is."""
@@ -128,10 +134,6 @@ class Watched:
 
     def _is_doubted(self, track: int) -> bool:
         return any(face.doubted and face.recent for face in self._faces.values() if face.track == track)
-
-    def _ended(self, known_as: Sequence[int]) -> tuple[int, ...]:
-        gone = (self._faces.pop(name, None) for name in known_as)
-        return tuple(sorted(face.track for face in gone if face is not None))
 
 
 def _overlap(a: list[float], b: list[float]) -> float:

@@ -53,6 +53,10 @@ class Given:
         return tuple(sorted({i for ids in self._updates[: self._at + 1] for i in ids if i >= 0}))
 
 
+def tracked(*ids: int, ended: tuple[int, ...] = ()) -> Tracking:
+    return Tracking(np.array(ids, np.int64), ended)
+
+
 def crop(track: int, look: int) -> Crop:
     chip = np.zeros((112, 112, 3), np.uint8)
     box, points = np.zeros(4, np.float32), np.zeros((5, 2), np.float32)
@@ -68,10 +72,10 @@ def watch(
 ) -> list[int]:
     """One track of the tracker, look by look: where its face is and what a scorer says of it (None: not
     scored), or None where it is out of sight → the id after each look that saw it."""
-    watched = Watched(Given(*[[1] if look else [] for look in looks]), limits)
+    watched = Watched(limits)
     ids = []
     for at, look in enumerate(looks):
-        tracking = watched.update(faces(look[0]) if look else faces(), at / HZ)
+        tracking = watched.see(tracked(1), faces(look[0])) if look else watched.see(tracked(), faces())
         if look is None:
             continue
         track = int(tracking.ids[0])
@@ -114,12 +118,12 @@ def test_a_face_that_turns_step_by_step_stays_the_same() -> None:
 
 
 def test_a_doubted_face_is_to_be_scored_unless_it_is_hopeless() -> None:
-    watched = Watched(Given([1], [], [1], [1]), LIMITS)
-    watched.update(faces(HERE), 0.0)
+    watched = Watched(LIMITS)
+    watched.see(tracked(1), faces(HERE))
     watched.follow([crop(1, 0)], [shown(ANN)])
     assert not watched.doubts(1, 1.0)
-    watched.update(faces(), 1 / HZ)
-    watched.update(faces(HERE), 2 / HZ)
+    watched.see(tracked(), faces())
+    watched.see(tracked(1), faces(HERE))
     assert watched.doubts(1, 0.2)
     assert not watched.doubts(1, 0.19)
     watched.follow([crop(1, 2)], [shown(ANN)])
@@ -137,14 +141,16 @@ def test_a_doubted_face_is_to_be_scored_unless_it_is_hopeless() -> None:
     )
 )
 def test_ids_ascend_and_each_ends_once(looks: list[list[tuple[int, np.ndarray | None]]]) -> None:
-    watched = Watched(Given(*[[track for track, _ in look] for look in looks]), LIMITS)
+    watched = Watched(LIMITS)
     given_out: list[int] = []
     over: list[int] = []
     for at, look in enumerate(looks):
-        ids = watched.update(faces(*[HERE] * len(look)), at / HZ).ids.tolist()
+        known_as = [track for track, _ in look]
+        ids = watched.see(tracked(*known_as), faces(*[HERE] * len(look))).ids.tolist()
         scored = [(track, face) for track, (_, face) in zip(ids, look, strict=True) if face is not None]
         slipped = watched.follow([crop(t, at) for t, _ in scored], [shown(f) for _, f in scored])
         assert watched.left == tuple(slipped)
+        assert [watched.name(track) for track in known_as] == [slipped.get(track, track) for track in ids]
         over += slipped
         for track in sorted({*ids, *slipped.values()} - set(given_out)):
             assert track > max(given_out, default=-1)
@@ -155,13 +161,13 @@ def test_ids_ascend_and_each_ends_once(looks: list[list[tuple[int, np.ndarray | 
 
 
 def test_the_trackers_own_numbers_stand_until_the_first_slip() -> None:
-    watched = Watched(Given([3, UNCONFIRMED, 1], [3, 5, 1], [3, 6, 7], ends={2: (1, 5)}), LIMITS)
-    ids = []
-    for at, tracks in enumerate((3, 3, 3)):
-        tracking = watched.update(faces(*[HERE] * tracks), at / HZ)
-        ids.append(tracking.ids.tolist())
-    assert ids == [[3, UNCONFIRMED, 1], [3, 5, 1], [3, 6, 7]]
+    watched = Watched(LIMITS)
+    for ids in ([3, UNCONFIRMED, 1], [3, 5, 1], [3, 6, 7]):
+        tracking = watched.see(tracked(*ids, ended=(1, 5) if 7 in ids else ()), faces(HERE, HERE, HERE))
+        assert tracking.ids.tolist() == ids
     assert tracking.ended == (1, 5)
+    assert watched.end([6, 2]) == (6,)
+    assert watched.finish() == (3, 7)
 
 
 class Boxes:
