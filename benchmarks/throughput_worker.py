@@ -64,7 +64,7 @@ def facesieve(clip: str, argument: str) -> dict[str, Any]:
                 on_result=lambda spec, result: None,
             )
         )
-    elapsed, cpu_s = time.perf_counter() - built_at[0], time.process_time() - built_at[1]
+        elapsed, cpu_s = time.perf_counter() - built_at[0], time.process_time() - built_at[1]
     if outcomes[0].error is not None:
         raise outcomes[0].error
     progress = watched[0]

