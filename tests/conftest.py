@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from patience import PATIENCE_S
 
 # A machine that is busy with other things makes no property false.
 settings.register_profile("unhurried", deadline=None)
@@ -53,6 +54,8 @@ def browser() -> Iterator[object]:
         "--disable-sync",
     ]
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=switches)
+        running = playwright.chromium.launch(
+            executable_path=chromium, args=switches, timeout=1000 * PATIENCE_S
+        )
         yield running
         running.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from patience import PATIENCE_S, until
 
 from facesieve.serve_cameras import CameraFile
 from facesieve.serve_config import read_serve_config
@@ -163,19 +164,15 @@ class WebStack:
 
     def client(self, scope: str | None = None, **options: Any) -> httpx.Client:
         headers = {} if scope is None else {"Authorization": f"Bearer {SECRETS[scope]}"}
-        made = httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+        made = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, **options)
         self._stack.callback(made.close)
         return made
 
     def audit(self) -> list[dict[str, str]]:
         return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
 
-    def until(self, done: Callable[[], Any], within_s: float = 30) -> Any:
-        deadline = time.monotonic() + within_s
-        while not (found := done()):
-            assert time.monotonic() < deadline, self.service.cameras()
-            time.sleep(0.05)
-        return found
+    def until(self, done: Callable[[], Any]) -> Any:
+        return until(done, self.service.cameras)
 
     def in_store(self, work: Callable[[SqlStore], Any]) -> Any:
         return self._worker.submit(work, self._store).result()

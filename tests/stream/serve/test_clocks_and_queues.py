@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE_S, until
 
 from facesieve.stream.serve.backoff import Backoff
 from facesieve.stream.serve.buffer import Arrived, FrameBuffer, SessionEnded
@@ -89,10 +90,11 @@ class TestFrameBuffer:
         buffer = FrameBuffer("block", 2)
         writer = threading.Thread(target=lambda: [buffer.put(arrived(i)) for i in range(20)])
         writer.start()
+        until(lambda: len(buffer) == 2)
         time.sleep(0.05)
         assert len(buffer) == 2
-        got = [buffer.take(1.0) for _ in range(20)]
-        writer.join(5)
+        got = [buffer.take(PATIENCE_S) for _ in range(20)]
+        writer.join(PATIENCE_S)
         assert got == [arrived(i) for i in range(20)]
         assert buffer.dropped == 0
 
@@ -139,5 +141,5 @@ class TestFrameBuffer:
         writer = threading.Thread(target=lambda: done.append(buffer.put(arrived(1))))
         writer.start()
         buffer.close()
-        writer.join(5)
+        writer.join(PATIENCE_S)
         assert done == [False]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from facesieve.stream.sinks import FolderSink, render_report
 from facesieve.stream.sinks import report as report_module
@@ -26,6 +27,7 @@ def visit(browser) -> Iterator[Callable]:
         context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
         page.on(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from web_stack import SECRETS, WebStack, camera_toml
 
 pytestmark = pytest.mark.browser
@@ -23,14 +25,9 @@ def visit(browser) -> Iterator[Callable]:
         context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "console",
-            lambda told: (
-                troubles.append(told.text) if told.type == "error" and "401" not in told.text else None
-            ),
-        )
+        page.on("console", lambda told: troubles.append(told.text) if is_trouble(told) else None)
         page.on(
             "request",
             lambda asked: None if asked.url.startswith(stack.url) else troubles.append(asked.url),
@@ -44,9 +41,16 @@ def visit(browser) -> Iterator[Callable]:
     assert troubles == []
 
 
+def is_trouble(told) -> bool:
+    """Not what a browser says of a refused login, nor of a face that was deleted as it was asked for."""
+    asked_for_a_face = re.search(r"/api/v1/(shots|identities)/", told.location["url"])
+    expected = "401" in told.text or ("404" in told.text and asked_for_a_face)
+    return told.type == "error" and not expected
+
+
 def until(page, expression: str) -> None:
     """Wait until it is true in the page. (Playwright's own way evaluates strings, which the page forbids.)"""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(50)
@@ -81,7 +85,7 @@ def test_cameras_shots_and_people_from_login_to_deletion(start, visit, clip: Pat
     page.get_by_role("heading", name="Face at gate").wait_for()
     assert "null" not in page.locator("#detail").inner_text()
     page.get_by_role("button", name="Close").click()
-    assert page.locator("#summary").inner_text() == "1 of 1 live"
+    until(page, "document.querySelector('#summary').textContent === '1 of 1 live'")
     card.get_by_role("button", name="Pause").click()
     card.get_by_text("stopped").wait_for()
     card.get_by_text("last picture").wait_for()
@@ -149,11 +153,15 @@ def test_everything_has_a_name_and_the_keyboard_reaches_it(start, visit, clip: P
     levels = page.evaluate(HEADINGS)
     assert levels[0] == 1
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
-    reached: set[str] = set()
-    for _ in range(60):
+    wanted = {"Watch gate", "Pause gate", "Person 1", "Cameras", "Shots", "People"}
+    for _ in range(300):  # meanwhile shots come
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
-    assert {"Watch gate", "Pause gate", "Person 1", "Cameras", "Shots", "People"} <= reached
+        wanted.discard(
+            page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent")
+        )
+        if not wanted:
+            break
+    assert not wanted
     page.locator("#gallery button").first.focus()
     page.keyboard.press("Enter")
     page.locator(".timeline").wait_for()
@@ -179,5 +187,4 @@ def test_what_was_deleted_elsewhere_leaves_the_page(start, visit, clip: Path) ->
     stack.client("admin").delete("/api/v1/identities/1")
     page.get_by_role("button", name="Person 1").wait_for(state="detached")
     shown = "[...document.querySelectorAll('#strip li')].map(li => li.dataset.key)"
-    keys = page.evaluate(shown)
-    assert not {"b00t/gate/1/1/0", "b00t/gate/1/2/0"} & set(keys), keys
+    until(page, f"!{shown}.some(key => ['b00t/gate/1/1/0', 'b00t/gate/1/2/0'].includes(key))")
