@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from patience import until
 
 from facesieve.config import IdentityConfig
 from facesieve.identify import Linking, open_store
@@ -141,10 +140,7 @@ def test_pictures_go_with_a_person_that_another_process_deleted(tmp_path: Path) 
         delete_by_user(store, who, 1000.0, "another")
     assert pictures(tmp_path) == 2
     with closing(people(tmp_path, None)):
-        deadline = time.monotonic() + 10
-        while pictures(tmp_path) and time.monotonic() < deadline:
-            time.sleep(0.02)
-    assert pictures(tmp_path) == 0
+        until(lambda: pictures(tmp_path) == 0)
 
 
 def test_a_folder_that_was_moved_keeps_its_pictures(tmp_path: Path) -> None:
@@ -182,7 +178,7 @@ def test_the_command_beside_a_running_service_reaches_spool_receivers_pictures_a
             assert held(live) == [who]
             identities("delete", who, "--yes", "--store", tmp_path / "identities.db")
             assert pictures(tmp_path) == 0, "the command takes them itself, where it can reach them"
-            wait_until(lambda: told)
+            until(lambda: told)
             assert held(live) == [], "nobody has to walk by before memory forgets"
         (deleted,) = told
         assert deleted.event.type == "identity_deleted"
@@ -209,10 +205,3 @@ def held(live: LivePeople) -> list[int]:
     linker = live._linker
     assert linker is not None
     return live.in_store(lambda store: [one for one, _ in linker._index.nearest(EMBEDDING, 0.5)])
-
-
-def wait_until(done: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

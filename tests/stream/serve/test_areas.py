@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from patience import until
 
 from facesieve.build import Built, Sharing, build
 from facesieve.config import parse_config
@@ -172,10 +173,7 @@ def watch(built: Built, clip: Path, areas: Areas) -> list[Message]:
     with Service(built.pipeline, messages.append, clock=Wall(), boot="b", rng=random.Random(0)) as service:
         settings = CameraSettings(options=options, hz=4.0, backoff_first_s=600.0, backoff_most_s=600.0)
         service.add(CameraPlan("gate", camera_address(str(clip)), settings, "block", 4, areas=areas))
-        deadline = time.monotonic() + 60
-        while str(service.cameras()["gate"].status.state) != "backing_off":
-            assert time.monotonic() < deadline, service.cameras()
-            time.sleep(0.05)
+        until(lambda: str(service.cameras()["gate"].status.state) == "backing_off", service.cameras)
         assert service.cameras()["gate"].errors == 0
     return messages
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from inbox import Inbox
-from live_servers import free_port
+from patience import PATIENCE_S, until
+from ports import free_port
 
-from facesieve.stream.serve.events import TrackEnded, TrackStarted
+from facesieve.stream.serve.events import Event, TrackEnded, TrackStarted
+from facesieve.stream.serve.spool import Spool
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -89,11 +90,27 @@ def start(tmp_path: Path, shared: Path, inbox: Inbox) -> Iterator[Callable[[], s
     assert all(json.loads(line) for line in text.splitlines())
 
 
-def until(done: Callable[[], Any], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def amid_a_track(process: subprocess.Popen[str], state: Path) -> None:
+    """Freeze the service while a track lasts, of which its spool knows."""
+
+    def is_frozen() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{process.pid}/stat")
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        with closing(sqlite3.connect(f"file:{state / 'spool.db'}?mode=ro", uri=True)) as db:
+            (tracks,) = db.execute("SELECT count(*) FROM track").fetchone()
+        if not tracks:
+            process.send_signal(signal.SIGCONT)
+        return bool(tracks)
+
+    until(is_frozen)
+
+
+def told(inbox: Inbox, state: Path) -> list[Event]:
+    """What came, and what lies in the spool: the service waits some seconds only for it to be taken."""
+    with closing(Spool(state / "spool.db", ["inbox"])) as spool:
+        waiting = [item.message.event for item in spool.next("inbox", 10_000)]
+    return list({event.id: event for event in inbox.events() + waiting}.values())
 
 
 def track(event: TrackStarted | TrackEnded) -> tuple[str, int, int]:
@@ -101,7 +118,7 @@ def track(event: TrackStarted | TrackEnded) -> tuple[str, int, int]:
 
 
 def test_killed_in_the_middle_of_a_track_and_started_again_nothing_final_is_lost_or_doubled(
-    start, inbox: Inbox
+    start, inbox: Inbox, tmp_path: Path
 ) -> None:
     def live() -> bool:
         """A shot of a track that has not ended has come."""
@@ -112,15 +129,17 @@ def test_killed_in_the_middle_of_a_track_and_started_again_nothing_final_is_lost
     first = start()
     until(live)
     inbox.away = True  # from here on only the disk knows
-    time.sleep(1.0)
+    tries = inbox.tries
+    until(lambda: inbox.tries > tries)
+    amid_a_track(first, tmp_path / "state")
     first.send_signal(signal.SIGKILL)
     first.wait()
     inbox.away = False
     second = start()
     until(lambda: len({e.origin.boot for e in inbox.events() if e.type == "shot"}) == 2)
     second.send_signal(signal.SIGTERM)
-    assert second.wait(20) == 0
-    events = inbox.events()
+    assert second.wait(PATIENCE_S) == 0
+    events = told(inbox, tmp_path / "state")
     assert not {
         body["id"] for body in inbox.bodies if body["data"]["origin"]["camera"] not in ("desk", "gone")
     }
@@ -138,20 +157,22 @@ def test_sigterm_ends_the_tracks_and_delivers_them(start, inbox: Inbox, tmp_path
     until(lambda: any(e.type == "shot" for e in inbox.events()))
     port = tomllib.loads((tmp_path / "cameras.toml").read_text())["serve"]["port"]
     url, login = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {TOKEN}"}
-    assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{url}/metrics").status_code == 401
-    figures = httpx.get(f"{url}/metrics", headers=login).text
-    assert 'facesieve_camera_state{camera="desk",state="live"} 1.0' in figures
-    shots = httpx.get(f"{url}/api/v1/shots", headers=login).json()
-    assert httpx.get(url + shots[0]["image"], headers=login).content.startswith(b"\xff\xd8")
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/metrics").status_code == 401
+        figures = client.get("/metrics", headers=login).text
+        assert 'facesieve_camera_state{camera="desk",state="live"} 1.0' in figures
+        shots = client.get("/api/v1/shots", headers=login).json()
+        assert client.get(shots[0]["image"], headers=login).content.startswith(b"\xff\xd8")
+    amid_a_track(process, tmp_path / "state")
     process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert process.wait(20) == 0
-    assert time.monotonic() - began < 15
-    ends = [e for e in inbox.events() if isinstance(e, TrackEnded)]
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(PATIENCE_S) == 0
+    events = told(inbox, tmp_path / "state")
+    ends = [e for e in events if isinstance(e, TrackEnded)]
     assert ends[-1].end in ("shutdown", "lost", "scene_cut")
     assert any(e.end == "shutdown" for e in ends)
-    states = [e for e in inbox.events() if e.type == "camera_state" and e.origin.camera == "gone"]
+    states = [e for e in events if e.type == "camera_state" and e.origin.camera == "gone"]
     assert {"connecting", "lost", "backing_off"} <= {e.state for e in states}
     assert all("s3cret" not in e.reason for e in states)
 
@@ -160,7 +181,7 @@ def test_cameras_over_the_api_outlive_sigkill(start, inbox: Inbox, tmp_path: Pat
     process = start()
     port = tomllib.loads((tmp_path / "cameras.toml").read_text())["serve"]["port"]
     url = f"http://127.0.0.1:{port}/api/v1/cameras"
-    client = httpx.Client(headers={"Authorization": f"Bearer {KEEPER}"}, timeout=20)
+    client = httpx.Client(headers={"Authorization": f"Bearer {KEEPER}"}, timeout=PATIENCE_S)
 
     def cameras() -> dict[str, str]:
         try:
@@ -181,9 +202,9 @@ def test_cameras_over_the_api_outlive_sigkill(start, inbox: Inbox, tmp_path: Pat
     assert found.keys() == {"added", "desk"}
     assert found["desk"] == "stopped"
     assert client.post(f"{url}/desk/resume").status_code == 200
-    until(lambda: cameras()["desk"] == "live")
+    until(lambda: cameras().get("desk") == "live")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     client.close()
 
 
@@ -221,7 +242,7 @@ def test_the_command_that_deletes_people_is_told_of_beside_a_running_service_and
         process = start()
         until(lambda: len({event.origin.boot for event in inbox.events() if event.type == "shot"}) == runs)  # noqa: B023
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert deleted() == [first, second]
     (told,) = (event for event in inbox.of("identity_deleted") if event["identity"] == first)
     assert {(t["camera"], t["track"]) for t in told["tracks"]} >= {("desk", 1)}

@@ -7,26 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S, until
 
 from facesieve.stream.sealing import Encrypting, new_key, read_sealed
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
-
-
-def until(done: Callable[[], Any], within_s: float = 90) -> None:
-    deadline = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_killed_and_started_again_with_its_key_and_never_without(tmp_path: Path, shared: Path) -> None:
@@ -80,13 +72,13 @@ def test_killed_and_started_again_with_its_key_and_never_without(tmp_path: Path,
         process.wait()
         for secret, told in ((None, "TEST_KEY is not set"), (new_key(), "encrypted with another key")):
             refused = start(secret)
-            assert refused.wait(60) == 2
+            assert refused.wait(PATIENCE_S) == 2
             assert told in log.read_text()
         process = start(key)
         until(lambda: any(e["type"] == "track_ended" and e["end"] == "crash" for e in events()))
         until(lambda: len({e["origin"]["boot"] for e in events() if e["type"] == "shot"}) == 2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()
