@@ -8,6 +8,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
+_WANTED = {
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "model_attributes_type": "expected a table",
+    "path_type": "expected a path, as text",
+    "int_type": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "string_type": "expected text",
+    "finite_number": "expected a finite number",
+}
+"""By pydantic's type of problem: its own words are for programmers."""
+
 
 class Unshown(ValueError):
     """A mistake in what may be a secret: what came is not told."""
@@ -25,12 +38,22 @@ def explain(problem: Any, whole: type[BaseModel]) -> str:
         near = difflib.get_close_matches(location[-1], known, 1)
         hint = f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(sorted(known))}"
         return f"unknown key `{key}`{hint}"
-    wanted, got = problem["msg"].removeprefix("Value error, "), problem["input"]
+    if problem["type"] == "union_tag_invalid":
+        return _unknown_kind(f"{key}.kind", problem["ctx"])
+    wanted, got = _WANTED.get(problem["type"], problem["msg"].removeprefix("Value error, ")), problem["input"]
     # tables and addresses may hold secrets
     is_secret = isinstance(problem.get("ctx", {}).get("error"), Unshown)
     hidden = is_secret or isinstance(got, dict | list | tuple) or key.endswith("url")
     shown = "" if hidden else f", got {got!r}"
     return f"`{key}`: {wanted[:1].lower()}{wanted[1:]}{shown}"
+
+
+def _unknown_kind(key: str, context: Any) -> str:
+    """context: pydantic's, with the tag that came and, quoted, those that could have."""
+    known = [kind.strip("' ") for kind in context["expected_tags"].split(",")]
+    near = difflib.get_close_matches(context["tag"], known, 1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    return f"`{key}`: expected {', '.join(known)}, got {context['tag']!r}{hint}"
 
 
 def _known_keys(whole: type[BaseModel], location: list[str]) -> list[str]:

@@ -50,7 +50,19 @@ def test_run_toml_states_the_defaults() -> None:
         ({"selection": {"zzz": 1}}, "unknown key `selection.zzz`; known here: diversity"),
         ({"detector": {"kind": "yunet", "min_scor": 1}}, "`detector.min_scor`; did you mean `min_score`?"),
         ({"detector": {"hz": -1}}, "`detector.hz`: input should be greater than or equal to 0, got -1"),
-        ({"selection": 3}, "`selection`: "),
+        ({"selection": 3}, "`selection`: expected a table, got 3"),
+        ({"detector": []}, "`detector`: expected a table"),
+        ({"detector": {"kind": "yunett"}}, "`detector.kind`: expected centerface, yunet, "),
+        ({"detector": {"kind": "yunett"}}, "got 'yunett'; did you mean `yunet`?"),
+        ({"selection": {"top_k": "3"}}, "`selection.top_k`: expected a whole number, got '3'"),
+        ({"selection": {"top_k": True}}, "`selection.top_k`: expected a whole number, got True"),
+        ({"detector": {"hz": "8"}}, "`detector.hz`: expected a number, got '8'"),
+        ({"selection": {"prefer_fit": "yes"}}, "`selection.prefer_fit`: expected true or false, got 'yes'"),
+        ({"selection": {"min_face_px": float("inf")}}, "`selection.min_face_px`: expected a finite number"),
+        ({"selection": {"min_score": float("nan")}}, "`selection.min_score`: expected a finite number"),
+        ({"scorer": {"weights": 3}}, "`scorer.weights`: expected a path, as text, got 3"),
+        ({"scorer": {"weights": ""}}, "`scorer.weights`: expected a path, got an empty one"),
+        ({"identity": {"store": ""}}, "`identity.store`: "),
     ],
 )
 def test_errors_name_the_key_and_the_nearest_known(table: dict[str, object], message: str) -> None:
@@ -63,6 +75,15 @@ def test_errors_name_the_key_and_the_nearest_known(table: dict[str, object], mes
 def test_a_missing_file() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml: no such configuration file"):
         read_config(Path("nowhere.toml"))
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the configuration cannot be read: Is a directory"):
+        read_config(tmp_path)
+
+
+def test_a_whole_number_will_do_for_any(tmp_path: Path) -> None:
+    assert parse_config({"detector": {"hz": 4}}, "test").detector.hz == 4.0
 
 
 def test_not_text(tmp_path: Path) -> None:
