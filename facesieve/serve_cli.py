@@ -100,7 +100,9 @@ class _JsonLines(logging.Formatter):
 def _log_to_stderr(*, as_json: bool, level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        _JsonLines()
+        if as_json
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     )
     log = logging.getLogger("facesieve")
     log.handlers[:] = [handler]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ from .live import ConnectionFailed, LiveStream, StreamStalled
 from .reader import CameraStatus, ReaderParts, State
 from .reading import Reading, Watchdog
 
+_LOG = logging.getLogger("facesieve.serve")
 _THUMB_PX = 48
 _WINDOWS = 16  # sizes kept ready: of 950 faces in a film of 33 sizes, a twelfth were cut at one that was not
 
@@ -77,8 +79,9 @@ class Camera:
         return True
 
     def _run(self) -> None:
+        reason = ""
         while not self._stopping.is_set():
-            self._to(State.CONNECTING, "")
+            self._to(State.CONNECTING, f"again, after: {reason}" if reason else "")
             began = time.monotonic()
             reason = self._session()
             if time.monotonic() - began > self._settings.good_s:
@@ -133,6 +136,8 @@ class Camera:
             if reading is None or broken or renewed:
                 if reading is not None:
                     self._end_session(broken or "it was asked for")
+                if broken:
+                    _LOG.info("camera %s: %s: its tracks end", self.name, broken)
                 reading = Reading(self.name, stream.rate, converter)
                 self._set(sessions=self._status.sessions + 1)
                 if not renewed:

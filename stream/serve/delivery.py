@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,7 @@ from .spool import Spool, Spooled
 
 _LOG = logging.getLogger("facesieve.serve")
 _FIRST_S, _MOST_S = 0.5, 60.0
+_REMIND_S = 3600.0
 
 
 class DeliveryFailed(FacesieveError):
@@ -88,7 +90,7 @@ class _Line:
         self.closing, self.leaving = threading.Event(), threading.Event()
         self._took = Histogram(STAGE_BOUNDS_S)
         self._sent = self._refused = self._tries = 0
-        self._failing = ""
+        self._failing, self._told_s = "", 0.0
         self.thread = threading.Thread(target=self._run, name=f"deliver-{name}", daemon=True)
 
     def report(self) -> DeliveryReport:
@@ -98,7 +100,13 @@ class _Line:
     def _run(self) -> None:
         while not self.leaving.is_set():
             forgets = self._spool.forgets
-            items = self._spool.next(self.name, limit=8, timeout_s=0.25)
+            try:
+                items = self._spool.next(self.name, limit=8, timeout_s=0.25)
+            except Exception as error:  # noqa: BLE001  a damaged disk must not end the thread unseen
+                self._fails(f"the spool cannot be read: {error}")
+                if self.closing.wait(self._backoff.next_s()):
+                    return
+                continue
             if not items and self.closing.is_set():
                 return
             for item in items:
@@ -121,14 +129,23 @@ class _Line:
             _LOG.error("%s refused event %s: %s", self.name, item.message.event.id, error)
             self._refused += 1
         except Exception as error:  # noqa: BLE001  whatever a receiver's library raises, the event stays
-            self._failing, self._tries = str(error) or type(error).__name__, self._tries + 1
-            _LOG.warning("%s does not take events, and is tried again: %s", self.name, error)
+            self._fails(str(error) or type(error).__name__)
             return False
         else:
             self._backoff.reset()
             self._sent += 1
+        if self._tries:
+            _LOG.info("%s takes events again, after %d failed tries", self.name, self._tries)
         self._failing, self._tries = "", 0
         return True
+
+    def _fails(self, why: str) -> None:
+        """A try failed: told when that begins, when the reason changes, and once an hour."""
+        now_s = time.monotonic()
+        if not self._tries or why != self._failing or now_s - self._told_s >= _REMIND_S:
+            self._told_s = now_s
+            _LOG.warning("%s does not take events, and is tried again: %s", self.name, why)
+        self._failing, self._tries = why, self._tries + 1
 
     def _mark(self, seq: int) -> None:
         try:

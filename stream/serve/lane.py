@@ -24,6 +24,7 @@ from .plan import CameraPlan, new_reader
 from .reader import CameraStatus, Reader, ReaderParts, State
 from .report import CameraReport, Look
 from .session import POLL_S, SessionFrames
+from .state_log import StateLog
 
 _LOG = logging.getLogger("facesieve.serve")
 _LATENCIES = 1024
@@ -57,7 +58,7 @@ class Lane:
         self.errors = self.processed = self.faces = 0
         self.tracks_started = self.tracks_ended = self.shots = 0
         self.states = states
-        self._state_lock = threading.Lock()
+        self._state_lock, self._state_log = threading.Lock(), StateLog(plan.name)
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._latency = Histogram(LATENCY_BOUNDS_S)
         self._quality: float | None = None
@@ -135,11 +136,12 @@ class Lane:
             _LOG.exception("event %s was not taken", message.event.id)
 
     def tell_state(self, status: CameraStatus) -> None:
-        """Emit a camera_state event."""
+        """Emit a camera_state event, and log what has turned."""
+        hz, degraded = self.camera.hz, self.camera.hz != self.plan.settings.hz
         with self._state_lock:
             self.states += 1
             number = self.states
-        degraded = self.camera.hz != self.plan.settings.hz
+            self._state_log.tell(status, hz=hz, degraded=degraded)
         self._tell(
             camera_state(status, self._parts.boot, number, degraded=degraded, monotonic_s=time.monotonic())
         )

@@ -27,6 +27,7 @@ from .spool_insert import insert, make_room
 
 _LOG = logging.getLogger("facesieve.serve")
 _HELD = 1024
+_OF_THE_DISK = (sqlite3.OperationalError, sqlite3.DatabaseError)  # full, locked, unreadable; damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class Spool(Closing):
                 self._flush()
                 new = self._insert(message, now_s)
             except OutputFull as full:
-                _LOG.warning("the spool holds events in memory: %s", full)
+                if not self._held:
+                    _LOG.warning("the spool holds events in memory, at most %d: %s", _HELD, full)
                 self._hold(message, now_s)
                 return True
             self._more.notify_all()
@@ -179,9 +181,10 @@ class Spool(Closing):
     def report(self) -> SpoolReport:
         """How full it is."""
         with self._lock:
-            events, size = self._db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM event").fetchone()
+            events, size = self._db.execute("SELECT events, bytes FROM total").fetchone()
             counted = self._db.execute(
-                "SELECT name, (SELECT count(*) FROM event WHERE seq > done) FROM sink"
+                "SELECT name, (SELECT count(*) FROM event INDEXED BY event_room "
+                "WHERE final IN (0, 1) AND seq > done) FROM sink"
             ).fetchall()
             waiting = {name: number for name, number in counted if name in self._sinks}
             return SpoolReport(events, size, waiting, len(self._held), self._dropped, self._final_dropped)
@@ -203,8 +206,10 @@ class Spool(Closing):
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 self._roll_back()
+                if type(error) not in _OF_THE_DISK:
+                    raise
                 raise OutputFull(f"{str(self._path)!r}: {error}") from error
             except BaseException:
                 self._roll_back()
@@ -262,10 +267,15 @@ class Spool(Closing):
             self._count_drop(lost.is_final)
 
     def _flush(self) -> None:
+        held = len(self._held)
         while self._held:
             self._insert(*self._held[0])
             self._held.popleft()
+        if held:
+            _LOG.info("the disk takes events again: %d that were held are on it", held)
 
     def _count_drop(self, final: bool) -> None:
+        if not self._dropped:
+            _LOG.error("events are given up for want of room, early shots first (serve.spool_mb, the disk)")
         self._dropped += 1
         self._final_dropped += final

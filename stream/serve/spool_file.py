@@ -29,7 +29,24 @@ CREATE TABLE track_image (
 """
 _SEAL = "CREATE TABLE IF NOT EXISTS seal (proof BLOB NOT NULL)"
 _FOLLOWED = "CREATE TABLE IF NOT EXISTS followed (store TEXT PRIMARY KEY, revision INTEGER NOT NULL)"
+# What an event costs must not depend on how many wait: no sum or order over all of them for each.
+_ROOM = (
+    "CREATE INDEX IF NOT EXISTS event_room ON event (final, seq, bytes)",
+    "CREATE TABLE IF NOT EXISTS total (events INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "CREATE TRIGGER IF NOT EXISTS event_came AFTER INSERT ON event BEGIN "
+    "UPDATE total SET events = events + 1, bytes = bytes + new.bytes; END",
+    "CREATE TRIGGER IF NOT EXISTS event_went AFTER DELETE ON event BEGIN "
+    "UPDATE total SET events = events - 1, bytes = bytes - old.bytes; END",
+    "CREATE TRIGGER IF NOT EXISTS event_changed AFTER UPDATE OF bytes ON event BEGIN "
+    "UPDATE total SET bytes = bytes - old.bytes + new.bytes; END",
+    "DELETE FROM total",
+    "INSERT INTO total SELECT count(*), coalesce(sum(bytes), 0) FROM event INDEXED BY event_room",
+)
 _SEALED = (("event", "body"), ("track", "body"), ("image", "jpeg"), ("track_image", "jpeg"))
+_DAMAGED = (
+    ". Move it and what lies beside it under its name (-wal, -shm) away to begin with an empty one: what was "
+    "in it and had not been sent is lost"
+)
 
 Body = str | bytes
 """JSON of an event: text where it lies open, bytes where it is sealed."""
@@ -50,7 +67,8 @@ def open_spool(path: Path, sinks: Sequence[str], sealer: Sealer) -> sqlite3.Conn
         if db is not None:
             db.close()
         if isinstance(error, sqlite3.Error | OSError):
-            raise OutputUnwritable(f"{str(path)!r} cannot be used as a spool: {error}") from error
+            hint = "" if isinstance(error, sqlite3.OperationalError | OSError) else _DAMAGED
+            raise OutputUnwritable(f"{str(path)!r} cannot be used as a spool: {error}{hint}") from error
         raise
     return db
 
@@ -91,6 +109,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> int:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA cache_size = -512")  # KB: an event is written once and read once
+    (health,) = db.execute("PRAGMA quick_check(1)").fetchone()  # now, not when a sink comes to that page
+    if health != "ok":
+        raise sqlite3.DatabaseError(health.replace("\n", " "))
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version not in (0, 1, _VERSION):
         raise OutputUnwritable(
@@ -100,6 +121,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> int:
     if version == 0:
         db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
     db.execute(_FOLLOWED)
+    db.executescript(f"BEGIN IMMEDIATE; {';'.join(_ROOM)}; COMMIT;")
     return int(version)
 
 

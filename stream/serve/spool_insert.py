@@ -31,18 +31,18 @@ def insert(db: sqlite3.Connection, sealed: Sealed, message: Message, now_s: floa
 def make_room(db: sqlite3.Connection, max_bytes: int) -> list[bool]:
     """Remove the oldest messages beyond so many bytes, those that end no track first; of each that went,
     whether it was final. In a transaction of the caller's."""
-    (size,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM event").fetchone()
-    if size <= max_bytes:
-        return []
+    (size,) = db.execute("SELECT bytes FROM total").fetchone()
     gone: list[bool] = []
-    for seq, bytes_, final in db.execute(
-        "SELECT seq, bytes, final FROM event ORDER BY final, seq"
-    ).fetchall():
-        if size <= max_bytes:
+    while size > max_bytes:
+        oldest = db.execute("SELECT seq, bytes, final FROM event ORDER BY final, seq LIMIT 16").fetchall()
+        for seq, bytes_, final in oldest:
+            if size <= max_bytes:
+                break
+            db.execute("DELETE FROM event WHERE seq = ?", (seq,))
+            size -= bytes_
+            gone.append(bool(final))
+        if not oldest:
             break
-        db.execute("DELETE FROM event WHERE seq = ?", (seq,))
-        size -= bytes_
-        gone.append(bool(final))
     return gone
 
 

@@ -209,6 +209,82 @@ def test_beyond_its_size_the_oldest_that_end_no_track_go_first(path: Path) -> No
         assert sum(name.endswith("ended") for name in ids) == 20
 
 
+def test_what_an_event_costs_does_not_depend_on_how_many_wait(path: Path) -> None:
+    def instructions(number: int) -> int:
+        """Of SQLite's machine, for one more event."""
+        steps = 0
+
+        def step() -> None:
+            nonlocal steps
+            steps += 1
+
+        spool._db.set_progress_handler(step, 1)
+        spool.put(ended(number), 0.0)
+        spool._db.set_progress_handler(None, 1)
+        return steps
+
+    with Spool(path, ["out"]) as spool:
+        few = instructions(0)
+        for number in range(1, 400):
+            spool.put(ended(number), 0.0)
+        assert instructions(400) < 1.5 * few
+        room = spool.report().bytes
+    with Spool(path, ["out"], max_bytes=room) as spool:
+        assert instructions(401) < 4 * few, "the oldest gives way"
+        assert spool.report().bytes <= room
+
+
+def test_the_totals_are_those_of_what_is_there(path: Path) -> None:
+    def counted(spool: Spool) -> tuple[int, int]:
+        return spool._db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM event").fetchone()
+
+    with Spool(path, ["out"]) as spool:
+        for number in range(9):
+            spool.put(shot(number, 1), 0.0)
+            spool.put(ended(number), 0.0)
+        assert (spool.report().events, spool.report().bytes) == counted(spool)
+        spool.done("out", spool.next("out", 3)[-1].seq)
+        assert (spool.report().events, spool.report().bytes) == counted(spool)
+        spool.forget(Forgotten(frozenset(), frozenset([("b1", "gate", 1, 5)])))
+        assert (spool.report().events, spool.report().bytes) == counted(spool)
+        spool._db.execute("DELETE FROM total")  # as a file of an earlier version
+    with Spool(path, ["out"]) as spool:
+        assert (spool.report().events, spool.report().bytes) == counted(spool)
+        assert spool.report().events
+
+
+def test_a_damaged_file_is_told_at_the_start_with_what_to_do(path: Path) -> None:
+    with Spool(path, ["out"]) as spool:
+        for number in range(40):
+            spool.put(ended(number, image=b"x" * 3000), 0.0)
+    data = bytearray(path.read_bytes())
+    data[8192:] = bytes(255 for _ in data[8192:])
+    path.write_bytes(data)
+    with pytest.raises(OutputUnwritable, match="Move it and what lies beside it"):
+        Spool(path, ["out"])
+
+
+def test_damage_that_shows_up_later_holds_events_as_a_full_disk_does(path: Path) -> None:
+    with Spool(path, ["out"]) as spool:
+        whole = spool._db
+
+        class Damaged:
+            in_transaction = False
+
+            def execute(self, statement: str, *_: object) -> None:
+                raise sqlite3.DatabaseError("database disk image is malformed")
+
+            def close(self) -> None:
+                whole.close()
+
+        spool._db = Damaged()  # type: ignore[assignment]
+        assert spool.put(ended(1), 0.0)
+        spool._db = whole
+        assert spool.report().held == 1
+        spool.put(ended(2), 0.0)
+        assert (spool.report().held, spool.report().events) == (0, 2)
+
+
 def test_writers_and_readers_at_once(path: Path) -> None:
     with Spool(path, ["a"]) as spool:
         got: list[str] = []

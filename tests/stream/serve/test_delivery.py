@@ -1,0 +1,90 @@
+"""What becomes of a sink that fails for long, and of a spool that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facesieve.stream.serve import delivery
+from facesieve.stream.serve.delivery import Delivery, DeliveryFailed
+from facesieve.stream.serve.events import Message
+from facesieve.stream.serve.narrator import camera_state
+from facesieve.stream.serve.reader import CameraStatus, State
+from facesieve.stream.serve.spool import Spool, Spooled
+
+LONG_S = 60.0  # never waited for
+
+
+class Taker:
+    """Fails as often as it is told to, for the reasons that it is given, then takes."""
+
+    def __init__(self, *reasons: str) -> None:
+        self._reasons = list(reasons)
+        self.took = threading.Event()
+
+    def send(self, message: Message) -> None:
+        if self._reasons:
+            raise DeliveryFailed(self._reasons.pop(0))
+        self.took.set()
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with Spool(tmp_path / "spool.db", ["out"]) as made:
+        made.put(camera_state(CameraStatus("a", State.LIVE, 0.0), "b", 1, degraded=False, monotonic_s=0), 0.0)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(delivery, "_FIRST_S", 1e-3)
+    monkeypatch.setattr(delivery, "_MOST_S", 1e-3)
+    caplog.set_level(logging.INFO, "facesieve.serve")
+
+
+def test_many_failed_tries_are_told_by_their_reasons_and_their_end(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    taker = Taker(*["refused"] * 20, *["silent"] * 20)
+    with Delivery(spool, {"out": taker}, rng=random.Random(0)):
+        assert taker.took.wait(LONG_S)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "out does not take events, and is tried again: refused",
+        "out does not take events, and is tried again: silent",
+        "out takes events again, after 40 failed tries",
+    ]
+
+
+def test_a_spool_that_cannot_be_read_is_told_of_and_tried_again(
+    spool: Spool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen, damaged = spool.next, threading.Event(), threading.Event()
+    damaged.set()
+
+    def fails(sink: str, limit: int = 16, timeout_s: float = 0.0) -> list[Spooled]:
+        if damaged.is_set():
+            seen.set()
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return read(sink, limit, timeout_s)
+
+    monkeypatch.setattr(spool, "next", fails)
+    taker = Taker()
+    with Delivery(spool, {"out": taker}, rng=random.Random(0)) as running:
+        assert seen.wait(LONG_S)
+        while not running.reports()["out"].failing:
+            pass
+        assert "malformed" in running.reports()["out"].failing
+        damaged.clear()
+        assert taker.took.wait(LONG_S)
+    assert (
+        caplog.records[0].getMessage().endswith("the spool cannot be read: database disk image is malformed")
+    )
