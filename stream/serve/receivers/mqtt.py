@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from typing import Any
 
 from ...errors import ConfigError, EngineUnavailable
-from ..delivery import DeliveryFailed
+from ..delivery import DeliveryFailed, DeliveryRefused
 from ..events import CameraState, Message
 from .envelope import MEDIA_TYPE, cloud_event
 from .tls import tls_context
 
 _UNSAFE = re.compile(r"[+#/\x00-\x1f]")
+_HEADER_BYTES = 64
 
 
 class Mqtt:
@@ -51,7 +53,8 @@ class Mqtt:
         client.max_queued_messages_set(16)  # the spool is the queue
         client.reconnect_delay_set(1, 60)
         client.will_set(f"{prefix}/status", "offline", qos=1, retain=True)
-        client.on_connect = self._greet
+        self._client_id, self._why, self._most_bytes = client_id, "", math.inf
+        client.on_connect, client.on_disconnect = self._greet, self._part
         if username is not None:
             client.username_pw_set(username, password)
         if tls:
@@ -61,15 +64,22 @@ class Mqtt:
         self._client = client
 
     def send(self, message: Message) -> None:
-        """Publish it. Raises DeliveryFailed when the broker has not confirmed it in time."""
+        """Publish it. Raises DeliveryFailed when the broker has not confirmed it in time, DeliveryRefused for
+        one larger than it takes, at which it would hang up again and again."""
         if not self._client.is_connected():
-            raise DeliveryFailed(f"the MQTT broker {self._shown} is not connected")
+            raise DeliveryFailed(f"the MQTT broker {self._shown} is not connected{self._why}")
         event = message.event
         camera = f"{_UNSAFE.sub('_', event.origin.camera)}/" if event.origin.camera else ""
         topic = f"{self._prefix}/{camera}{event.type}"
+        body = cloud_event(message, images=self._images)
+        if len(body) + len(topic) + _HEADER_BYTES > self._most_bytes:
+            raise DeliveryRefused(
+                f"the MQTT broker {self._shown} takes packets of {self._most_bytes:g} bytes, the event has "
+                f"{len(body)}"
+            )
         sent = self._client.publish(
             topic,
-            cloud_event(message, images=self._images),
+            body,
             qos=1,
             retain=isinstance(event, CameraState),
             properties=self._properties(),
@@ -90,9 +100,17 @@ class Mqtt:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _greet(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _greet(self, client: Any, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
+        self._why = f" ({reason})" if reason.is_failure else ""
+        self._most_bytes = getattr(properties, "MaximumPacketSize", math.inf)
         if not reason.is_failure:
             client.publish(f"{self._prefix}/status", "online", qos=1, retain=True)
+
+    def _part(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        """The broker seldom says why; the name is told, as a broker hangs up on one of two that share it."""
+        if reason.is_failure and not self._why:
+            cause = "broke" if str(reason) == "Unspecified error" else f"ended: {reason}"
+            self._why = f" (the connection as client {self._client_id!r} {cause})"
 
     def _properties(self) -> Any:
         from paho.mqtt.packettypes import PacketTypes

@@ -5,16 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, EngineUnavailable
 from ..delivery import DeliveryFailed, DeliveryRefused
 from ..events import Message
 from .envelope import MEDIA_TYPE, cloud_event
 from .tls import tls_context
-
-if TYPE_CHECKING:
-    pass
 
 SIGNATURE = "X-Facesieve-Signature"
 _NEVER = {400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431}

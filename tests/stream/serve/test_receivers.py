@@ -219,6 +219,11 @@ class Mosquitto:
 
         until(answers)
 
+    def configure(self, line: str) -> None:
+        """From its next start on."""
+        with self._config.open("a") as file:
+            file.write(line + "\n")
+
     def keep(self) -> None:
         """Have it write down who has subscribed, which else it does every half hour."""
         assert self._process is not None
@@ -297,6 +302,54 @@ class TestMqtt:
         until(lambda: listener.got[-1][:2] == ("facesieve/status", b"offline"))
         late.close()
         listener.close()
+
+    def test_a_broker_that_hangs_up_says_why(self, mosquitto: Mosquitto) -> None:
+        senders = [Mqtt("127.0.0.1", mosquitto.port, client_id="same", timeout_s=0.1) for _ in range(2)]
+
+        def told() -> bool:
+            """Each takes the other's place, for a second at a time."""
+            for sender in senders:
+                try:
+                    sender.send(state(1))
+                except DeliveryFailed as failed:
+                    if "(the connection as client 'same' " in str(failed):
+                        return True
+            return False
+
+        until(told)
+        for sender in senders:
+            sender.close()
+
+    def test_a_broker_that_lets_nobody_in_says_so(self, mosquitto: Mosquitto) -> None:
+        mosquitto.kill()
+        mosquitto.configure("allow_anonymous false")
+        mosquitto.start()
+        sender = Mqtt("127.0.0.1", mosquitto.port, timeout_s=0.1)
+
+        def told() -> bool:
+            try:
+                sender.send(state(1))
+            except DeliveryFailed as failed:
+                return str(failed).endswith("is not connected (Not authorized)")
+            return False
+
+        until(told)
+        sender.close()
+
+    def test_an_event_that_the_broker_is_too_small_for_is_refused_and_holds_nothing_up(
+        self, mosquitto: Mosquitto
+    ) -> None:
+        mosquitto.kill()
+        mosquitto.configure("max_packet_size 2000")
+        mosquitto.start()
+        sender = Mqtt("127.0.0.1", mosquitto.port)
+        until(sender._client.is_connected)
+        until(lambda: sender._most_bytes == 2000)
+        large = Message(ended(1).event, {"1.jpg": bytes(4000)})
+        with pytest.raises(DeliveryRefused, match="takes packets of 2000 bytes"):
+            sender.send(large)
+        sender.send(state(1))
+        sender.close()
 
     def test_a_service_that_dies_leaves_its_last_will(self, mosquitto: Mosquitto) -> None:
         listener = Listener(mosquitto.port)
