@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +18,7 @@ from .build import Built, build
 from .config import ComponentsConfig, Config
 from .stream.align import align, outside_share
 from .stream.components import COMPONENTS, DEGREES
+from .stream.decode.images import IMAGE_SUFFIXES
 from .stream.decode.sources import open_source, printable
 from .stream.errors import NoFrames, NotVideo, SourceError, SourceUnreadable
 from .stream.geometry import ARCFACE_POINTS, similarity, warp_chip
@@ -42,15 +44,17 @@ def score_paths(paths: Sequence[Path], config: Config, *, components: bool = Fal
     """Scores every face of each path, in order; components: also measures those of each.
 
     A folder with faces.csv: its landmarks and the evaluation's plain warp (chips of 112×112 as they are). A
-    folder of images (and of such folders) or an image: the largest central face that the detector finds, cut
-    as `run` cuts it. Labelled faces have no portrait, so what is measured on one is left out of theirs.
+    folder of images (and of such folders), an image, or larger images in a faces.csv without landmarks: the
+    largest central face that the detector finds, cut as `run` cuts it. Labelled faces have no portrait, so
+    what is measured on one is left out of theirs.
     Raises FacesieveError where a path as a whole cannot be read; one bad image is a Scored with its reason.
     """
     config = config.model_copy(update={"components": ComponentsConfig(enabled=components)})
     with closing(build(config)) as built:
         for path in paths:
             labelled = (path / "faces.csv").is_file()
-            crops = labelled_crops(path) if labelled else _found(path, built, portrait=components)
+            find = partial(_found_in, built=built, portrait=components)
+            crops = labelled_crops(path, find) if labelled else _found(path, find)
             for batch in _batches(crops):
                 good = [crop for _, crop in batch if isinstance(crop, Crop)]
                 qualities = iter(_qualities(good, built.scorer, built.assessor if components else None))
@@ -120,8 +124,13 @@ def compare(scored: Sequence[Scored]) -> Iterator[str]:
             yield f"{printable(folder)}: {len(scores)} of {len(given)} scored: {spread}"
 
 
-def labelled_crops(folder: Path) -> Iterator[tuple[str, Crop | str]]:
-    """File and face of each row of folder/faces.csv, in order, or why there is none."""
+def labelled_crops(
+    folder: Path, find: Callable[[Path], Crop | str] | None = None
+) -> Iterator[tuple[str, Crop | str]]:
+    """File and face of each row of folder/faces.csv, in order, or why there is none.
+
+    find: finds the face of an image that is no chip, where the table has no landmarks.
+    """
     from .fiqa.faces import NO_FACE, five_points, read_faces
 
     faces = read_faces(folder)
@@ -136,6 +145,8 @@ def labelled_crops(folder: Path) -> Iterator[tuple[str, Crop | str]]:
             yield file, _plain_crop(image, points, index) if five_points(points) else NO_FACE
         elif image.shape == (CHIP_PX, CHIP_PX, 3):
             yield file, Crop.of_chip(image, ARCFACE_POINTS, index=index)
+        elif find is not None:
+            yield file, find(faces.path(index))
         else:
             size = f"{image.shape[1]}×{image.shape[0]}"
             yield file, f"no landmarks in faces.csv and not a 112×112 chip: {size}"
@@ -149,21 +160,28 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop:
     return Crop.of_chip(warp_chip(image, landmarks), landmarks, index=index, truncated=outside)
 
 
-def _found(path: Path, built: Built, *, portrait: bool) -> Iterator[tuple[str, Crop | str]]:
+def _found(path: Path, find: Callable[[Path], Crop | str]) -> Iterator[tuple[str, Crop | str]]:
     """The main face of each image of a folder and of the folders in it, or of one image."""
     for file in image_files(path) if path.is_dir() else [path]:
-        try:
-            with closing(open_source(str(file))) as source:
-                frame = next(iter(source), None)
-                if frame is None or not source.stills:
-                    raise NoFrames("not an image")
-                yield str(file), _main_face(frame, built.detector.detect(frame), portrait=portrait)
-        except NotVideo:
-            yield str(file), "not an image that FFmpeg can read"
-        except SourceError as error:
-            yield str(file), str(error).removeprefix(f"{printable(str(file))}: ")
+        yield str(file), find(file)
     for link in links_outside(path):
         yield str(link), "a link that leads out of the folder"
+
+
+def _found_in(file: Path, built: Built, *, portrait: bool) -> Crop | str:
+    """The main face of an image, or why there is none."""
+    try:
+        with closing(open_source(str(file))) as source:
+            frame = next(iter(source), None)
+            if frame is None or not source.stills:
+                raise NoFrames(
+                    f"not an image of a kind that is read here ({' '.join(sorted(IMAGE_SUFFIXES))})"
+                )
+            return _main_face(frame, built.detector.detect(frame), portrait=portrait)
+    except NotVideo:
+        return "not an image that FFmpeg can read"
+    except SourceError as error:
+        return str(error).removeprefix(f"{printable(str(file))}: ")
 
 
 def expected_faces(paths: Sequence[Path]) -> int:

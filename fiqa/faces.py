@@ -70,7 +70,16 @@ class Faces:
 
     def image(self, row: int) -> U8:
         """(h, w, 3) RGB. Raises SourceError with the path, see read_image and inside."""
-        return read_image(inside(self.root / "images", self.files[row]))
+        return read_image(self.path(row))
+
+    def path(self, row: int) -> Path:
+        """Of an image, which need not be there. A table written on Windows has folders with backslashes.
+
+        Raises SourceUnreadable for a name that leads out of the folder.
+        """
+        folder, name = self.root / "images", self.files[row]
+        path = inside(folder, name)
+        return path if "\\" not in name or path.exists() else inside(folder, name.replace("\\", "/"))
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -135,26 +144,21 @@ def read_faces(folder: Path) -> Faces:
         raise SourceMissing(f"expected a table of faces at {path}: {cause.strerror}") from cause
     except (UnicodeDecodeError, csv.Error) as cause:
         raise SourceUnreadable(f"expected a table of faces in {path}: {cause}") from cause
-    if not rows or not {"file", "identity"} <= rows[0].keys():
-        raise SourceUnreadable(
-            f"expected rows with the columns file and identity in {path}, got {len(rows)} rows"
-        )
+    if not rows:
+        raise SourceUnreadable(f"expected rows with the columns file and identity in {path}, got none")
+    if not {"file", "identity"} <= rows[0].keys():
+        got = ", ".join(str(name) for name in rows[0])[:200]
+        raise SourceUnreadable(f"expected the columns file and identity in {path}, got {got}")
     short = next((i for i, row in enumerate(rows, 2) if not row["file"] or row["identity"] is None), None)
     if short is not None:
         raise SourceUnreadable(f"expected a file and an identity in row {short} of {path}")
     landmarks = heights = None
-    try:
-        if "lx0" in rows[0]:
-            names = [f"l{axis}{i}" for i in range(5) for axis in "xy"]
-            flat = [[np.nan if row[name] == "" else float(row[name]) for name in names] for row in rows]
-            with np.errstate(over="ignore"):  # beyond float32 is infinite: no landmark either
-                landmarks = np.array(flat, np.float64).astype(np.float32).reshape(-1, 5, 2)
-        if "h" in rows[0]:
-            heights = np.array([float(row["h"]) for row in rows], np.float64)
-    except (KeyError, TypeError, ValueError) as cause:
-        raise SourceUnreadable(
-            f"expected numbers for the box and five landmarks in {path}: {cause}"
-        ) from cause
+    if "lx0" in rows[0]:
+        points = _numbers(rows, [f"l{axis}{i}" for i in range(5) for axis in "xy"], path, empty=np.nan)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite: no landmark either
+            landmarks = points.astype(np.float32).reshape(-1, 5, 2)
+    if "h" in rows[0]:
+        heights = _numbers(rows, ["h"], path)[:, 0]
     return Faces(
         folder,
         tuple(row["file"] for row in rows),
@@ -163,6 +167,25 @@ def read_faces(folder: Path) -> Faces:
         landmarks,
         heights,
     )
+
+
+def _numbers(
+    rows: Sequence[dict[str, str]], columns: Sequence[str], path: Path, empty: float | None = None
+) -> NDArray[np.float64]:
+    """(n, columns) of the table at path. empty: what an empty cell stands for; None: it is refused."""
+    values = np.empty((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        for j, name in enumerate(columns):
+            cell = row.get(name)
+            try:
+                values[i, j] = empty if cell == "" and empty is not None else float(cell)  # type: ignore[arg-type]
+            except (TypeError, ValueError) as cause:
+                got = "no such cell" if cell is None else repr(cell[:40])
+                raise SourceUnreadable(
+                    f"expected numbers for the box and five landmarks in {path}, got {got} for {name} "
+                    f"in row {i + 2}"
+                ) from cause
+    return values
 
 
 def aligned_chips(faces: Faces, landmarks: F32 | None = None) -> U8:

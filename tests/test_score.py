@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,39 @@ def test_what_is_scored_is_named_by_its_path_from_where_one_stands(tmp_path: Pat
         "blank/link.png": "a link that leads out of the folder",
     }
     assert expected_faces([tmp_path / "blank", tmp_path / "elsewhere.png"]) == 5
+
+
+def test_a_table_without_landmarks_names_images_whose_face_is_found(tmp_path: Path, shared: Path) -> None:
+    """As in a folder without a table, the largest central face; a chip is taken as it is."""
+    (tmp_path / "images").mkdir()
+    photo = next((shared / "data/lfw-train/images").glob("*/*.jpg"))
+    shutil.copy(photo, tmp_path / "images/photo.jpg")
+    picture(tmp_path / "images/wall.png")
+    cv2.imwrite(str(tmp_path / "images/chip.png"), np.full((112, 112, 3), 90, np.uint8))
+    (tmp_path / "faces.csv").write_text("file,identity\nphoto.jpg,a\nwall.png,b\nchip.png,c\n")
+    weights = shared / "models/yunet_n_dynamic.onnx"
+    config = parse_config(
+        {"detector": {"kind": "yunet", "weights": weights}, "scorer": {"kind": "analytical"}}, "test"
+    )
+    photo_row, wall, chip = score_paths([tmp_path], config)
+    (alone,) = score_paths([photo], config)
+    assert (photo_row.file, wall.reason) == ("photo.jpg", "no face found")
+    assert photo_row.quality is not None
+    assert photo_row.quality == alone.quality
+    assert chip.quality is not None
+
+
+def test_a_film_is_no_image(tmp_path: Path, shared: Path) -> None:
+    config = parse_config(
+        {
+            "detector": {"kind": "yunet", "weights": shared / "models/yunet_n_dynamic.onnx"},
+            "scorer": {"kind": "analytical"},
+        },
+        "test",
+    )
+    (row,) = score_paths([shared / "videos/carphone_pristine.mp4"], config)
+    assert row.quality is None
+    assert row.reason.startswith("not an image of a kind that is read here (.bmp ")
 
 
 def test_a_factor_and_a_component_of_one_name_have_a_column_each() -> None:

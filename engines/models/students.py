@@ -143,9 +143,11 @@ class OnnxScorer(Closing):
 
     def _score(self, crops: Sequence[Crop]) -> list[Quality]:
         outputs = self._engine.infer(self._feeds(crops))
-        raw = outputs[self._quality].reshape(-1)[: len(crops)].astype(np.float64)
-        if len(raw) != len(crops):
-            raise ModelInvalid(f"{self.name}: {len(crops)} chips in, {len(raw)} scores out")
+        given = outputs[self._quality]
+        chips = self._fixed or len(crops)
+        if given.size != chips:  # a graph may leave the width of its only output open: a recogniser's, say
+            raise ModelInvalid(f"{self.name}: expected one score a chip, got {given.shape} for {chips} chips")
+        raw = given.reshape(-1)[: len(crops)].astype(np.float64)
         embeddings = None if self._embedding is None else unit_rows(outputs[self._embedding], len(crops))
         if not np.isfinite(raw).all() or (embeddings is not None and not np.isfinite(embeddings).all()):
             raise ModelInvalid(f"{self.name}: the network gave scores or embeddings that are not numbers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -49,6 +50,19 @@ class Run:
         self.best = float("inf")
         self.curve: list[dict[str, float]] = []
 
+    def _other(self, recipe: object) -> str:
+        """What a stored recipe has otherwise."""
+        try:
+            there = dict(json.loads(str(recipe)))
+        except (ValueError, TypeError):
+            return "none"
+        asked = self.recipe.model_dump(mode="json")
+        return ", ".join(
+            f"{key} {there.get(key)!r} (now {asked.get(key)!r})"
+            for key in sorted(there.keys() | asked.keys())
+            if there.get(key) != asked.get(key)
+        )
+
     def resume(self) -> bool:
         """Continues from the folder's checkpoint, if any. Raises OutputExists for another recipe or data."""
         path = self.folder / CHECKPOINT
@@ -57,8 +71,8 @@ class Run:
         saved = read_checkpoint(path)
         if saved.get("recipe") != self.recipe.model_dump_json():
             raise OutputExists(
-                f"expected a run of the same recipe to resume, got {saved.get('recipe')}: {path}; "
-                f"choose another folder or remove it"
+                f"expected a run of the same recipe to resume, got {self._other(saved.get('recipe'))}: "
+                f"{path}; choose another folder or remove it"
             )
         if saved.get("data") != self.data:
             raise OutputExists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
     assert read_faces(root).identities.tolist() == ["Žiga"]
 
 
+def test_a_table_from_windows(tmp_path: Path) -> None:
+    """Folders with backslashes, lines that end in CR LF; a name that really has a backslash goes first."""
+    names = (r"deep\er\b.png", r"odd\name.png", r"..\..\c.png")
+    root = folder(tmp_path / "set", *(f"{name},p,{GOOD}" for name in names))
+    (root / "faces.csv").write_bytes((root / "faces.csv").read_bytes().replace(b"\n", b"\r\n"))
+    (root / "images/deep/er").mkdir(parents=True)
+    shutil.copy(root / "images/a.png", root / "images/deep/er/b.png")
+    shutil.copy(root / "images/a.png", root / "images" / r"odd\name.png")
+    shutil.copy(root / "images/a.png", tmp_path / "c.png")
+    faces = read_faces(root)
+    assert faces.files == names
+    assert [faces.image(row).shape for row in (0, 1)] == [(120, 130, 3)] * 2
+    with pytest.raises(SourceUnreadable, match="expected the name of a file below"):
+        faces.image(2)
+
+
 @pytest.mark.parametrize(
     ("rows", "head", "what"),
     [
@@ -83,6 +100,10 @@ def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
         ((f"a.png,p,{GOOD}", "a.png"), "", "a file and an identity in row 3"),
         (("a.png,p,1,2",), "", "numbers for the box and five landmarks"),
         ((f"a.png,p,{GOOD[:-5]}x",), "", "numbers for the box and five landmarks"),
+        ((f"a.png,p,{GOOD.rsplit(',', 1)[0]}",), "", "got no such cell for ly4 in row 2"),
+        (("a.png,p,10", "a.png,p,tall"), "file,identity,h", "got 'tall' for h in row 3"),
+        (("a.png,p",), "File,identity", "columns file and identity .*got File, identity"),
+        (("a.png;p",), "file;identity", "columns file and identity .*got file;identity"),
         (("a.png",), "file", "columns file and identity"),
         ((), "", "columns file and identity"),
         ((f'"{"x" * 200_000}",p,{GOOD}',), "", "field larger than field limit"),

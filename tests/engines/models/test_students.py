@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from facesieve.engines.models.students import Calibration, OnnxScorer, scorer_name
 from facesieve.engines.onnxruntime import OnnxRuntimeEngine
@@ -105,6 +106,35 @@ def test_graphs_of_another_shape_are_refused(affine: bytes, mean_colour: bytes) 
         OnnxScorer(OpenVinoEngine(affine), name="s")
     with pytest.raises(ModelInvalid, match="expected chips"):
         OnnxScorer(OpenVinoEngine(mean_colour), name="s")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_only_output_wider_than_it_says_is_no_quality(engine: Callable) -> None:
+    """A recogniser whose graph leaves the embedding's width open: its numbers are not scores."""
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 112, 112])
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceMax", ["input"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "none"], ["zero"]),
+        helper.make_node("Add", ["zero", "two"], ["width"]),
+        helper.make_node("Cast", ["width"], ["end"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["end", "first"], ["ends"]),
+        helper.make_node("Slice", ["means", "first", "ends", "second"], ["embedding"]),
+    ]
+    constants = {"none": np.float32(0), "two": np.float32(2), "first": np.int64([0]), "second": np.int64([1])}
+    graph = helper.make_graph(
+        nodes,
+        "open",
+        [image],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", "w"])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    with (
+        OnnxScorer(engine(model.SerializeToString()), name="s@1") as scorer,
+        pytest.raises(ModelInvalid, match=r"s@1: expected one score a chip, got \(5, 2\) for 5 chips"),
+    ):
+        scorer.score(CROPS)
 
 
 def test_closed(student: Callable[..., bytes]) -> None:

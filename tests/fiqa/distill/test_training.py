@@ -128,7 +128,7 @@ def test_another_recipe_does_not_resume(tmp_path, faces):
     lesson = prepare(recipe, faces, None)
     train_student(recipe, lesson, tmp_path, start(kind), stop_after=1)
     other = recipe.model_copy(update={"seed": 1})
-    with pytest.raises(OutputExists, match="same recipe"):
+    with pytest.raises(OutputExists, match=rf"same recipe to resume, got seed {recipe.seed} \(now 1\): "):
         train_student(other, lesson, tmp_path, start(kind))
     relabelled = dataclasses.replace(lesson, labels=lesson.labels + 1)
     with pytest.raises(OutputExists, match="same faces, labels"):
