@@ -1,11 +1,13 @@
 """ONNX Runtime's execution providers for NVIDIA GPUs, with options by type. Not yet run on a GPU.
 
 Names and meanings: onnxruntime.ai/docs/execution-providers, CUDA and TensorRT. Precision is that of the
-graph; nothing here lowers it.
+graph; nothing here lowers it, but TensorRT's provider does (TF32).
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from .tensorrt_plans import Profile
 Options = tuple[str, Mapping[str, str]]
 _GPU_PACKAGE, _CPU_PACKAGE = "onnxruntime-gpu", "onnxruntime"
 _EXTRA = "pip install 'facesieve[onnxruntime-gpu]'"
+_TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"
+log = logging.getLogger(__name__)
 
 
 def installing_for_gpus() -> str:
@@ -84,7 +88,8 @@ class TensorRT:
     """What TensorRT takes of the graph runs there; list Cuda behind it for the rest.
 
     cache_dir: keeps compiled engines and kernel timings (its key knows model, GPU and versions). profile: the
-    shapes to serve. workspace_bytes, optimisation_level: of the builder.
+    shapes to serve. workspace_bytes, optimisation_level: of the builder. tf32: as Cuda's; this provider has
+    no option against it (microsoft/onnxruntime issue 26029), so False warns where the environment allows it.
     """
 
     cache_dir: Path
@@ -92,11 +97,20 @@ class TensorRT:
     profile: Profile = field(default_factory=Profile)
     workspace_bytes: int | None = None
     optimisation_level: int = 3
+    tf32: bool = False
 
     NAME = "TensorrtExecutionProvider"
 
     def options(self, inputs: Signature, label: str) -> Options:
         """For a graph with those inputs; ConfigError for a free dimension without a range."""
+        if not self.tf32 and os.environ.get(_TF32_SWITCH) != "0":
+            log.warning(
+                "%s: float32 products may lose 13 of their 23 bits (TF32), against which ONNX Runtime's "
+                "TensorRT provider has no option: set %s=0 in the environment, say tf32 = true, or take the "
+                "engine tensorrt",
+                label,
+                _TF32_SWITCH,
+            )
         shapes: list[list[str]] = [[], [], []]
         for name, (shape, _) in inputs.items():
             declared = tuple(-1 if size is None else size for size in shape)

@@ -156,8 +156,9 @@ class OpenVinoConfig(RunTable):
 class OnnxRuntimeConfig(RunTable):
     """provider: where the graph runs; cuda and tensorrt need the extra onnxruntime-gpu in the place of
     onnxruntime (both unpack into one folder), and have not been run on a GPU yet. device: index of the GPU.
-    tf32: let float32 products on it lose 13 of their 23 bits. max_batch: the most faces that TensorRT is to
-    be ready for in one call."""
+    tf32: let float32 products on it lose 13 of their 23 bits; false is told to cuda, and for tensorrt, which
+    cannot be told, a warning says what to do. max_batch: the most faces that TensorRT is to be ready for in
+    one call."""
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     threads: int = Field(0, ge=0, le=256)

@@ -49,7 +49,8 @@ def _providers(config: OnnxRuntimeConfig, path: Path, pixels: PixelInput | None)
             return (gpu, cpu)
         case "tensorrt":
             profile = _profile(path, pixels, Profile(1, min(8, config.max_batch), config.max_batch), (2, 3))
-            return (ProviderTensorRT(cache_folder() / "compiled", config.device, profile), gpu, cpu)
+            folder = cache_folder() / "compiled"
+            return (ProviderTensorRT(folder, config.device, profile, tf32=config.tf32), gpu, cpu)
 
 
 def _profile(path: Path, pixels: PixelInput | None, chips: Profile, axes: tuple[int, int]) -> Profile:

@@ -157,6 +157,25 @@ def test_providers_of_a_gpu(tmp_path: Path) -> None:
     assert options["trt_profile_max_shapes"] == "x:1x3x640x640"
 
 
+@pytest.mark.parametrize(
+    ("tf32", "switch", "warned"), [(False, None, True), (True, None, False), (False, "0", False)]
+)
+def test_tensorrt_by_onnx_runtime_cannot_be_told_to_do_without_tf32(
+    tf32: bool,
+    switch: str | None,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if switch is not None:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", switch)
+    TensorRT(Path("cache"), tf32=tf32).options({"x": ((None, 3), np.dtype(np.float32))}, "m.onnx")
+    assert [("m.onnx" in line, "NVIDIA_TF32_OVERRIDE=0" in line) for line in caplog.messages] == [
+        (True, True)
+    ] * warned
+
+
 def test_pixels_free_a_fixed_graph(mean_colour: bytes) -> None:
     pixels = PixelInput(mean=(10, 20, 30), std=(2, 4, 8), batch=None)
     image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
