@@ -69,6 +69,18 @@ class TrackRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Sightings:
+    """What all tracks of a person tell together. sources: names, sorted. first_s, last_s: Unix time at which
+    the first and the last were stored. best: the track of the highest quality, of equals the oldest."""
+
+    tracks: int
+    sources: Sequence[str]
+    first_s: float
+    last_s: float
+    best: TrackRow
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityRow:
     """A person. merged_into: who it became, else None. linkable: whether tracks may be joined to it (its
     faces are good enough). total: (d,) float64, the quality-weighted sum of its tracks' templates; None for

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .rows import ShotRow, TrackRow
+from .rows import ShotRow, Sightings, TrackRow
 from .sql_rows import TRACKS, as_bytes, shot_of, track_of
 from .statements import Statements
 
@@ -73,6 +73,29 @@ class SqlTracks(Statements):
         """See IdentityStore."""
         where = "t.source = ? AND t.track = ? AND t.generation < ? ORDER BY t.track_row"
         return [track_of(row) for row in self._run(f"{TRACKS} WHERE {where}", (source, track, generation))]
+
+    def track_at(self, row: int) -> TrackRow | None:
+        """See IdentityStore."""
+        rows = self._run(f"{TRACKS} WHERE t.track_row = ?", (row,))
+        return track_of(rows[0]) if rows else None
+
+    def sightings(self, identity: int) -> Sightings | None:
+        """See IdentityStore."""
+        best = self._run(
+            f"{TRACKS} WHERE t.identity = ? ORDER BY t.quality DESC, t.track_row LIMIT 1", (identity,)
+        )
+        if not best:
+            return None
+        ((tracks, first_s, last_s),) = self._run(
+            "SELECT count(*), min(recorded_s), max(recorded_s) FROM tracks WHERE identity = ?", (identity,)
+        )
+        names = self._run(
+            "SELECT DISTINCT name FROM sources "
+            "WHERE source IN (SELECT source FROM tracks WHERE identity = ?)",
+            (identity,),
+        )
+        sources = sorted(str(name) for (name,) in names)
+        return Sightings(int(tracks), sources, float(first_s), float(last_s), track_of(best[0]))
 
     def track_count(self, identity: int) -> int:
         """See IdentityStore."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from .rows import F64, Changes, Edit, IdentityRow, LiveTrack, Revision, ShotRow, TrackRow
+from .rows import F64, Changes, Edit, IdentityRow, LiveTrack, Revision, ShotRow, Sightings, TrackRow
 
 
 class IdentityStore(Protocol):
@@ -77,7 +77,11 @@ class IdentityStore(Protocol):
     def former(self, source: int, generation: int, track: int) -> list[TrackRow]:
         """Tracks of that number from earlier runs over the source."""
 
+    def track_at(self, row: int) -> TrackRow | None: ...
     def track_count(self, identity: int) -> int: ...
+    def sightings(self, identity: int) -> Sightings | None:
+        """What its tracks tell together, without a look at each; None without any."""
+
     def last_seen(self, offset: int, limit: int) -> tuple[int, list[int]]:
         """How many people have tracks, and some of them, last stored first."""
 

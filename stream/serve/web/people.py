@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from ...identity.edits import delete_by_user, live_tracks
 from ...identity.erase import erase_person, stored_picture
 from ...identity.rows import IdentityRow, TrackRow
@@ -15,6 +13,7 @@ from ...types import F32
 from ..following import PeopleStore
 from ..forget import Forgotten
 from .models import Erased, Match, Person, PersonDetail, PersonShot, PersonTrack
+from .nearest import Nearest
 
 
 class People:
@@ -22,13 +21,15 @@ class People:
 
     def __init__(self, people: PeopleStore, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
         self._in_store, self._sweep, self._read = people.in_store, people.sweep, read
+        self._means = Nearest()  # in the store's thread only
 
     def page(self, offset: int, limit: int) -> tuple[int, list[Person]]:
         """How many there are, and some of them, last seen first."""
 
         def work(store: IdentityStore) -> tuple[int, list[Person]]:
             total, shown = store.last_seen(offset, limit)
-            return total, [_person(store, one, store.tracks(identity=one)) for one in shown]
+            people = (_person(store, one) for one in shown)
+            return total, [person for person in people if person is not None]
 
         return self._in_store(work)
 
@@ -37,12 +38,13 @@ class People:
 
         def work(store: IdentityStore) -> PersonDetail | None:
             row = _living(store, identity)
-            tracks = [] if row is None else store.tracks(identity=row.identity)
-            if row is None or not tracks:
+            person = None if row is None else _person(store, row.identity)
+            if row is None or person is None:
                 return None
+            tracks = store.tracks(identity=row.identity)
             seen = sorted(tracks, key=lambda track: (track.recorded_s, track.row))
             return PersonDetail(
-                **_person(store, row.identity, tracks).model_dump(),
+                **person.model_dump(),
                 merged_from=store.merged_from(row.identity),
                 appearances=[_appearance(store, track) for track in seen],
             )
@@ -53,10 +55,12 @@ class People:
         """A shot's picture and its media type; None if there is none."""
 
         def work(store: IdentityStore) -> Path | None:
-            for track in store.tracks(identity=identity):
-                for shot in store.shots(track.row) if track.row == row else ():
-                    if (shot.window, shot.rank) == (window, rank):
-                        return stored_picture(track, shot.portrait) or stored_picture(track, shot.chip)
+            track = store.track_at(row)
+            if track is None or track.identity != identity:
+                return None
+            for shot in store.shots(row):
+                if (shot.window, shot.rank) == (window, rank):
+                    return stored_picture(track, shot.portrait) or stored_picture(track, shot.chip)
             return None
 
         path = self._in_store(work)
@@ -72,19 +76,13 @@ class People:
         """People by the similarity of their mean to a (d,) embedding of unit length, nearest first."""
 
         def work(store: IdentityStore) -> list[Match]:
-            rows = [row for row in store.identities() if row.total is not None and len(row.total)]
-            rows = [row for row in rows if len(row.centre) == len(vector)]
-            if not rows:
-                return []
-            similar = np.stack([row.centre for row in rows]) @ vector
-            matches = []
-            for at in np.argsort(-similar, kind="stable")[:limit].tolist():
-                tracks = store.tracks(identity=rows[at].identity)
-                if tracks:
-                    person = _person(store, rows[at].identity, tracks)
-                    near = float(np.clip(similar[at], -1.0, 1.0))
-                    matches.append(Match(person=person, similarity=round(near, 4)))
-            return matches
+            found = self._means.find(store, vector, limit)
+            people = ((_person(store, identity), near) for identity, near in found)
+            return [
+                Match(person=person, similarity=round(near, 4))
+                for person, near in people
+                if person is not None
+            ]
 
         return self._in_store(work)
 
@@ -130,16 +128,19 @@ def _is_living(store: IdentityStore, identity: int) -> bool:
     return row is not None and row.merged_into is None
 
 
-def _person(store: IdentityStore, identity: int, tracks: list[TrackRow]) -> Person:
-    best = max(tracks, key=lambda track: (track.quality, -track.row))
-    shots = _appearance(store, best).shots
+def _person(store: IdentityStore, identity: int) -> Person | None:
+    """None for one without tracks."""
+    seen = store.sightings(identity)
+    if seen is None:
+        return None
+    shots = _appearance(store, seen.best).shots
     return Person(
         identity=identity,
-        tracks=len(tracks),
-        sources=sorted({track.source_name for track in tracks}),
-        first_recorded_s=min(track.recorded_s for track in tracks),
-        last_recorded_s=max(track.recorded_s for track in tracks),
-        quality=round(best.quality, 4),
+        tracks=seen.tracks,
+        sources=list(seen.sources),
+        first_recorded_s=seen.first_s,
+        last_recorded_s=seen.last_s,
+        quality=round(seen.best.quality, 4),
         image=shots[0].image if shots else None,
     )
 

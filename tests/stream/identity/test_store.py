@@ -374,3 +374,28 @@ def test_people_are_listed_last_seen_first(open_store: Open) -> None:
     assert store.last_seen(0, 10) == (3, [second, first, third])
     assert store.last_seen(1, 1) == (3, [first])
     assert sorted(name for _, _, name in store.pictures()) == sorted(["c1", "c2", "p", "p"] * 3)
+
+
+def test_what_all_tracks_of_a_person_tell_together(open_store: Open) -> None:
+    store = open_store()
+    one, two = add(store, 1), add(store, 2, sha256="b" * 64)
+    with store.transaction():
+        source, generation = store.source("c" * 64, "another.mp4")
+        (known,) = store.tracks(identity=one)
+        for track, quality, at_s in ((5, 0.9, 2.0), (6, 0.9, 8.0)):
+            facts = {"source": source, "generation": generation, "track": track, "recorded_s": at_s}
+            store.put_track(dataclasses.replace(known, quality=quality, **facts), [])
+    seen = store.sightings(one)
+    assert seen is not None
+    assert (seen.tracks, seen.sources, seen.first_s, seen.last_s) == (
+        3,
+        ["another.mp4", "film.mp4"],
+        2.0,
+        8.0,
+    )
+    assert seen.best.track == 5, "of equals the oldest"
+    found = store.track_at(seen.best.row)
+    assert found is not None
+    assert (found.row, found.track, found.identity) == (seen.best.row, 5, one)
+    assert store.track_at(seen.best.row + 1000) is None
+    assert store.sightings(two + 1) is None
