@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S, until
 
 from facesieve.cli import main
 
@@ -430,7 +433,7 @@ def process(*arguments: str | Path, stdin: int | None = None) -> subprocess.Pope
 
 def test_a_pipe(shared: Path, yunet: Path, tmp_path: Path) -> None:
     running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=subprocess.PIPE)
-    running.communicate((shared / "videos/asl/yes.mkv").read_bytes(), timeout=120)  # type: ignore[arg-type]
+    running.communicate((shared / "videos/asl/yes.mkv").read_bytes(), timeout=4 * PATIENCE_S)  # type: ignore[arg-type]
     assert running.returncode == 0
     assert lines_of(tmp_path / "out/shots.jsonl")
 
@@ -438,9 +441,24 @@ def test_a_pipe(shared: Path, yunet: Path, tmp_path: Path) -> None:
 def test_a_pipe_cannot_go_back_to_an_index_at_the_end(shared: Path, yunet: Path, tmp_path: Path) -> None:
     running = process("-", "--out", tmp_path / "out", "--config", yunet, "--quiet", stdin=subprocess.PIPE)
     film = (shared / "videos/single_face.mp4").read_bytes()
-    _, told = running.communicate(film, timeout=120)  # type: ignore[arg-type]
+    _, told = running.communicate(film, timeout=4 * PATIENCE_S)  # type: ignore[arg-type]
     assert running.returncode == 16
     assert b"write it with -movflags +faststart" in told  # type: ignore[operator]
+
+
+def is_idle(pid: int) -> bool:
+    """Whether a moment later every thread of the process sleeps; one that waits for a processor does not."""
+    time.sleep(0.05)
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return {(one / "stat").read_text().rpartition(")")[2].split()[0] for one in threads} == {"S"}
+    except OSError:  # one has ended meanwhile
+        return False
+
+
+def waiting_in(pipe: int) -> int:
+    """Bytes that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_path: Path) -> None:
@@ -451,12 +469,10 @@ def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_pat
     with os.fdopen(feed, "wb") as writer:  # the pipe stays open: the film never ends by itself
         writer.write(clip)
         writer.flush()
-        deadline = time.monotonic() + 90
-        while not (tmp_path / "out/shots.jsonl.part").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(3)
+        until((tmp_path / "out/shots.jsonl.part").exists)
+        until(lambda: all(is_idle(running.pid) and not waiting_in(feed) for _ in range(20)))
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=60)
+        _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130, err
     assert b"-: interrupted; what was finished is written" in err  # type: ignore[operator]
     facts = json.loads((tmp_path / "out/run.json").read_text())

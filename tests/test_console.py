@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
+from patience import until
 
 from facesieve import console
 from facesieve.job import Outcome, Row
@@ -15,22 +15,25 @@ from facesieve.stream.testing import ListSource
 from facesieve.stream.types import Quality, TrackEnd, TrackSummary
 
 
-def followed(
-    source: ListSource, progress: Progress, seconds: float, capsys: pytest.CaptureFixture[str]
-) -> list[str]:
-    """The lines that are printed meanwhile."""
-    screen = console.Screen(quiet=False, as_json=False)
+def followed(source: ListSource, progress: Progress, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The first lines that are printed meanwhile."""
+    screen, told = console.Screen(quiet=False, as_json=False), [""]
+
+    def printed() -> bool:
+        told[0] += capsys.readouterr().err
+        return "\n" in told[0].lstrip("\n")
+
     with screen.following():
         screen.watch(source.name, source, progress)
-        time.sleep(seconds)
-    return [line for line in capsys.readouterr().err.splitlines() if line]
+        until(printed)
+    return [line for line in told[0].splitlines() if line]
 
 
 def test_rates_count_from_the_source_s_first_moment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.2)
-    lines = followed(ListSource([], name="film.mp4"), Progress(frames=10, pts_s=1.0), 0.5, capsys)
+    lines = followed(ListSource([], name="film.mp4"), Progress(frames=10, pts_s=1.0), capsys)
     assert lines
     for line in lines:
         rates = re.fullmatch(
@@ -74,6 +77,6 @@ def test_pictures_have_no_real_time(
 ) -> None:
     monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.1)
     album = ListSource([], name="album", stills=True)
-    lines = followed(album, Progress(frames=10, pts_s=9.0, faces=4), 0.25, capsys)
+    lines = followed(album, Progress(frames=10, pts_s=9.0, faces=4), capsys)
     assert lines
     assert all(re.fullmatch(r"album: 10 pictures, \d+ a second, 4 faces", line) for line in lines)

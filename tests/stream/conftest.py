@@ -11,6 +11,7 @@ from os import environ, geteuid
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from facesieve.stream.identity.database import SqliteDatabase
 from facesieve.stream.identity.postgres import PostgresDatabase
@@ -34,7 +35,7 @@ def postgres() -> Iterator[str]:
 
     def call(program: str, *arguments: str) -> None:
         command = [*user, str(BINARIES[-1] / program), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", timeout=120)
+        subprocess.run(command, check=True, capture_output=True, cwd="/", timeout=2 * PATIENCE_S)
 
     try:
         call("initdb", "-A", "trust", "-U", "facesieve", "--no-sync")

@@ -200,7 +200,7 @@ def test_agrees_with_mediapipe(
     images += clip("short_hamilton_clip.mp4", 40, 6)
     np.savez(tmp_path / "images.npz", *images)
     command = [MEDIAPIPE, ASK_MEDIAPIPE, weights("mediapipe-full-range"), tmp_path / "images.npz"]
-    answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200, check=True)
+    answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, check=True)
     theirs = json.loads(answer.stdout.splitlines()[-1])
     engine = OpenVinoEngine(weights("blazeface-full-range"), pixels=BlazeFace.PIXELS, precision="fp32")
     detector = BlazeFace(engine)

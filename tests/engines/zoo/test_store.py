@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from facesieve.engines.zoo import fetch
 from facesieve.engines.zoo.manifest import Model, Network, Shipped, Source, Url, WheelMember, read
@@ -90,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.body(CONTENT, "bytes=5-")
             case ("stalls", _) | ("stalls_once", 1):
                 self.body(CONTENT[:1000], length=len(CONTENT))
-                self.server.released.wait(20)
+                self.server.released.wait(PATIENCE_S)
             case "slow", _:
                 time.sleep(0.2)
                 self.body(CONTENT)
@@ -140,8 +141,10 @@ def model(*sources: Source, commercial: bool = True, size: int | None = len(CONT
     return Model("m", "quality", "m.onnx", SHA256, size, "MIT", commercial, "nobody", "none", sources)
 
 
-def store(folder: Path, *sources: Source, size: int | None = len(CONTENT)) -> Store:
-    return Store(folder, models={"m": model(*sources, size=size)}, timeout_s=1.0)
+def store(
+    folder: Path, *sources: Source, size: int | None = len(CONTENT), timeout_s: float = PATIENCE_S
+) -> Store:
+    return Store(folder, models={"m": model(*sources, size=size)}, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
@@ -151,7 +154,9 @@ def store(folder: Path, *sources: Source, size: int | None = len(CONTENT)) -> St
 )
 def test_arrives_whole(server: Server, tmp_path: Path, path: str, size: int | None) -> None:
     calls: list[tuple[int, int | None]] = []
-    got = store(tmp_path, Url(server.url(path)), size=size).path("m", progress=lambda *at: calls.append(at))
+    timeout_s = 1.0 if path == "stalls_once" else PATIENCE_S
+    here = store(tmp_path, Url(server.url(path)), size=size, timeout_s=timeout_s)
+    got = here.path("m", progress=lambda *at: calls.append(at))
     assert got.read_bytes() == CONTENT
     assert got.name == f"m-{SHA256[:8]}.onnx"
     assert calls[-1] == (len(CONTENT), len(CONTENT))
@@ -199,7 +204,7 @@ def test_wrong_bytes_never_become_visible(server: Server, tmp_path: Path, path: 
 )
 def test_a_server_that_does_not_deliver(server: Server, tmp_path: Path, path: str, said: str) -> None:
     with pytest.raises(WeightsUnavailable, match=said):
-        Store(tmp_path, models={"m": model(Url(server.url(path)))}, timeout_s=0.2).path("m")
+        store(tmp_path, Url(server.url(path)), timeout_s=0.2 if path == "stalls" else PATIENCE_S).path("m")
 
 
 def test_a_server_that_is_not_there_and_a_scheme_that_is_not_taken(tmp_path: Path) -> None:
@@ -211,8 +216,7 @@ def test_a_server_that_is_not_there_and_a_scheme_that_is_not_taken(tmp_path: Pat
 
 def test_the_next_source_is_tried(server: Server, tmp_path: Path) -> None:
     sources = [Url(server.url(path)) for path in ("missing", "corrupt", "good")]
-    models = {"m": model(*sources)}
-    assert Store(tmp_path, models=models, timeout_s=1).path("m").read_bytes() == CONTENT
+    assert store(tmp_path, *sources).path("m").read_bytes() == CONTENT
     with pytest.raises(WeightsUnavailable, match=r"HTTP 404.*expected SHA-256"):
         store(tmp_path / "other", *sources[:2]).path("m")
 
@@ -302,7 +306,7 @@ def test_two_processes_at_once_fetch_once(server: Server, tmp_path: Path) -> Non
     command = [sys.executable, "-c", program, server.url("slow"), str(tmp_path)]
     root = Path(__file__).parents[3]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(3)]
-    said = {process.communicate(timeout=60)[0].strip() for process in running}
+    said = {process.communicate(timeout=4 * PATIENCE_S)[0].strip() for process in running}
     assert said == {str(tmp_path / f"m-{SHA256[:8]}.onnx")}
     assert len(server.asked) == 1
 

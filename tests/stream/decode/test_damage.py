@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
+from patience import PATIENCE_S
 
 from facesieve.stream.decode import VideoSource
 from facesieve.stream.errors import (
@@ -245,7 +246,7 @@ from facesieve.stream.decode import VideoSource
 from facesieve.stream.errors import SourceError
 
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-resource.setrlimit(resource.RLIMIT_CPU, (240, 240))
+resource.setrlimit(resource.RLIMIT_CPU, (480, 480))
 target, rounds = Path(sys.argv[1]), int(sys.argv[2])
 clips = [Path(p).read_bytes() for p in sys.argv[3:]]
 dice, seen, warm, files = random.Random(7), {"whole": 0, "damaged": 0, "refused": 0}, None, None
@@ -292,7 +293,7 @@ def test_fuzz(shared: Path, tmp_path: Path, clip: Clip) -> None:
         [sys.executable, "-c", FUZZ, str(tmp_path / "fuzz.mp4"), "120", *map(str, clips)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=5 * PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr == ""

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from facesieve.stream.decode import VideoSource
 from facesieve.stream.errors import FrameTooLarge, NoVideoStream
@@ -288,11 +288,23 @@ def test_closing_while_another_thread_decodes(shared: Path) -> None:
     for round_ in range(6):
         source = VideoSource(shared / "videos" / "short_hamilton_clip.mp4")
         seen: list[int] = []
-        reader = threading.Thread(target=lambda s=source, f=seen: f.extend(frame.index for frame in s))
+        begun, closed = threading.Event(), threading.Event()
+
+        def read(frames=source, seen=seen, begun=begun, closed=closed, at=10 * round_) -> None:
+            for frame in frames:
+                seen.append(frame.index)
+                if len(seen) == at:
+                    begun.set()
+                if len(seen) == 200:  # of 275: whoever closes it is late
+                    closed.wait(PATIENCE_S)
+
+        reader = threading.Thread(target=read)
         reader.start()
-        time.sleep(0.01 * round_)
+        if round_:
+            assert begun.wait(PATIENCE_S)
         source.close()
-        reader.join(timeout=20)
+        closed.set()
+        reader.join(timeout=PATIENCE_S)
         assert not reader.is_alive()
         assert len(seen) < 275
         assert source.damage is None
@@ -347,7 +359,11 @@ def test_memory_and_files_do_not_grow(clip: Clip) -> None:
         "print(peak() - first)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", script, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE_S,
+        check=True,
     )
     assert int(done.stdout) < 8 * 1024, "peak memory in KiB grew from run to run"
     assert done.stderr == ""

@@ -305,7 +305,7 @@ def test_writers_and_readers_at_once(path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(600)
             assert not thread.is_alive()
         assert len(got) == len(set(got)) == 200
 
