@@ -66,8 +66,8 @@ class Watched:
     def until_matched(
         self, late_s: float = 0.0, *, pairs: int = 20, share: float = 0.9, after: int = 0
     ) -> None:
-        """Take frames until that share of so many pairs, of sessions later than `after`, show one moment each,
-        the camera is live, and its main stream is known to come late_s later.
+        """Take frames until that share of so many pairs, of sessions later than `after`, show one moment
+        each, the camera is live, and its main stream is known to come late_s later.
 
         Mostly the first so many do. The server stamps a frame when it gets it: pairs of seconds in which it
         got no processor are apart, and those behind them are not.
@@ -106,9 +106,9 @@ def film(rtsp) -> Iterator[Callable[..., tuple[Watched, dict[str, Publisher], Rt
 
     yield make
     for watched, publishers in made:
+        assert watched.camera.stop(PATIENCE_S)
         for publisher in publishers.values():
             publisher.close()
-        assert watched.camera.stop(PATIENCE_S)
 
 
 def test_crops_come_from_the_main_stream_of_the_same_moment(film) -> None:
