@@ -88,7 +88,8 @@ class Lane:
         """Connect again, where it was paused."""
         if self.camera.status.state is State.STOPPED and not self._stopping.is_set():
             self._dropped_before += self.camera.buffer.dropped
-            self.camera = self._new_camera(self.camera.status.sessions)
+            before = self.camera.status
+            self.camera = self._new_camera(before.sessions, before)
             self.camera.start()
 
     @property
@@ -157,7 +158,7 @@ class Lane:
                 box, score = found.boxes[index].tolist(), float(found.scores[index])
                 self._tell(self._narrator.started(track, box, score, self._moment(frame)))
 
-    def _new_camera(self, sessions: int) -> Reader:
+    def _new_camera(self, sessions: int, before: CameraStatus | None = None) -> Reader:
         parts = self._parts
         return new_reader(
             self.plan,
@@ -170,6 +171,7 @@ class Lane:
                 on_state=self.tell_state,
                 sessions=sessions,
                 on_decoded=parts.stages["decode"].add,
+                before=before,
             ),
         )
 

@@ -46,11 +46,15 @@ class PairedCamera:
         def reader(what: str, address: Address, own: CameraSettings, tap: FrameBuffer) -> Camera:
             name = f"{parts.name} ({what})"
             of_one = replace(parts, name=name, settings=own, buffer=tap, on_state=self._changed, sessions=0)
+            if (was := parts.before) is not None:  # what status adds up is counted once
+                mine = replace(was, frames=0) if what == _MAIN else replace(was, undecodable=0)
+                of_one = replace(of_one, before=replace(mine, camera=name, sessions=0))
             return Camera(address, of_one)
 
         every = replace(parts.settings, hz=0.0)
         self._main = reader(_MAIN, main, every, _Tap(self._take_main, self._lost_main))
         self._sub = reader(_SUB, sub, parts.settings, _Tap(self._take_sub, self._lost_sub))
+        self._unmatched_before = 0 if parts.before is None else parts.before.unmatched
 
     @property
     def status(self) -> CameraStatus:
@@ -61,7 +65,7 @@ class PairedCamera:
             tries=max(main.tries, sub.tries),
             frames=sub.frames,
             undecodable=main.undecodable + sub.undecodable,
-            unmatched=self._pairs.unmatched,
+            unmatched=self._unmatched_before + self._pairs.unmatched,
             last_frame_s=sub.last_frame_s,
             width=main.width,
             height=main.height,

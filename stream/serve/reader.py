@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -114,6 +114,7 @@ class ReaderParts:
 
     name: of the camera. buffer: that it fills. rng: of the waits between tries. on_state: told of every
     change, from the reader's threads. sessions: of this camera before, which are not counted again.
+    before: how it was when it was paused; what was counted then goes on.
     on_decoded: told the seconds that each packet, or frame of a film, took to decode, from the reader's
     threads.
     """
@@ -126,9 +127,14 @@ class ReaderParts:
     on_state: Callable[[CameraStatus], None] = _untold
     sessions: int = 0
     on_decoded: Callable[[float], None] = _uncounted
+    before: CameraStatus | None = None
 
     def stopped(self) -> CameraStatus:
         """The camera's status before the beginning."""
+        if self.before is not None:
+            return replace(
+                self.before, state=State.STOPPED, since_s=self.clock.now_s(), reason="", tries=0
+            )  # fmt: skip
         return CameraStatus(self.name, State.STOPPED, self.clock.now_s(), sessions=self.sessions)
 
     def backoff(self) -> Backoff:

@@ -17,6 +17,8 @@ from .live import StreamStalled
 from .reader import CameraSettings
 from .wall import WallClock
 
+_SET_S = 0.5
+
 
 class Reading:
     """One session: the times of its frames, which are due, and whether the next still belongs to it."""
@@ -29,6 +31,7 @@ class Reading:
         self._size: tuple[int, int] | None = None
         self._sent_s: float | None = None
         self._least_lag_s = float("inf")
+        self._ours_s: float | None = None
         self._index = 0
 
     def broken(self, frame: VideoFrame, sent_s: float | None, now: float, jump_s: float) -> str:
@@ -52,6 +55,11 @@ class Reading:
         if sent_s is not None:
             self._sent_s, self._least_lag_s = sent_s, min(self._least_lag_s, now - sent_s)
         at_s, index = self._timeline.place(sent_s), self._index
+        # By how much our clock was set since the frame before: the other one never is.
+        set_s = 0.0 if self._ours_s is None else wall_s - now - self._ours_s
+        self._ours_s = wall_s - now
+        if abs(set_s) > _SET_S:
+            self._wall.set_by(set_s)
         shown_s = self._wall.place(at_s, wall_s)
         self._index += 1
         if hz != self._hz:

@@ -13,7 +13,8 @@ class WallClock:
     A frame arrives after it was shown to the sensor: encoder, network and our own queue delay it, never
     hasten it. So the least of (arrival − PTS) over the last half minute is the offset that jitter disturbs
     least, and following that least corrects the drift of the camera's crystal. The first seconds take each
-    new least at once, later the offset moves by at most 5 ms a second. Times given out never go back.
+    new least at once, later the offset moves by at most 5 ms a second. Times given out never go back, but
+    with our own clock.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,13 @@ class WallClock:
         self._offset = 0.0
         self._last_pts_s = 0.0
         self._last_wall_s = float("-inf")
+
+    def set_by(self, step_s: float) -> None:
+        """Our own clock was set ahead or back by so many seconds: what comes is told by it as it is now."""
+        self._offset += step_s
+        self._now += step_s
+        self._before = None if self._before is None else self._before + step_s
+        self._last_wall_s += step_s
 
     def place(self, pts_s: float, arrival_s: float) -> float:
         """Unix seconds at which the frame of pts_s was shown; arrival_s: Unix seconds when it came."""

@@ -92,7 +92,7 @@ class EventFolder:
         """Once an hour: remove the days that are over. Only files named as this class names them, and no
         link is followed; what cannot be removed is told of and tried again."""
         now_s = self._now_s()
-        if self._keep_days is None or now_s - self._looked_s < _LOOK_S:
+        if self._keep_days is None or 0 <= now_s - self._looked_s < _LOOK_S:
             return
         self._looked_s = now_s
         oldest = (datetime.fromtimestamp(now_s, UTC) - timedelta(days=self._keep_days - 1)).strftime(_DAY)

@@ -36,9 +36,10 @@ class Audit(Closing):
         with self._lock:
             if often:
                 key = who, action, what
-                if now_s - self._recent.get(key, float("-inf")) < _ONCE_S:
+                # none after now: the clock may have been set back
+                self._recent = {k: at for k, at in self._recent.items() if 0 <= now_s - at < _ONCE_S}
+                if key in self._recent:
                     return
-                self._recent = {k: at for k, at in self._recent.items() if now_s - at < _ONCE_S}
                 self._recent[key] = now_s
             line = {
                 "time": datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds"),

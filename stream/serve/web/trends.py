@@ -92,6 +92,8 @@ class Trends:
     def _bin(self, camera: str, now_s: float) -> _Bin:
         bins = self._bins.setdefault(camera, deque(maxlen=_BINS))
         start_s = now_s - now_s % BIN_S
+        while bins and bins[-1].start_s > start_s:  # the clock was set back: these times are still to come
+            bins.pop()
         if not bins or bins[-1].start_s < start_s:
             bins.append(_Bin(start_s))
         return bins[-1]

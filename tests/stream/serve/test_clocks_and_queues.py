@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 import threading
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE_S, until
 
+from facesieve.stream.decode.picture import Converter
 from facesieve.stream.serve.backoff import Backoff
 from facesieve.stream.serve.buffer import Arrived, FrameBuffer, SessionEnded
+from facesieve.stream.serve.reading import Reading
 from facesieve.stream.serve.wall import WallClock
 from facesieve.stream.testing import ArrayPicture
 from facesieve.stream.types import Frame
@@ -53,6 +57,29 @@ class TestWallClock:
             assert at >= last
             assert at <= 500 + pts_s + 3 + 1e-6 or last == at
             last = at
+
+
+class TestReading:
+    @pytest.mark.parametrize("set_s", [-3600.0, 86_400.0])
+    def test_our_clock_is_set_and_times_follow_it_at_once(self, set_s: float) -> None:
+        reading = Reading("gate", Fraction(10), Converter(windows=1))
+        shown = []
+        for i in range(200):
+            now = 50.0 + i / 10
+            wall_s = 1e9 + now + (set_s if i >= 100 else 0.0)
+            frame = reading.due(VideoFrame(32, 32, "yuv420p"), 7.0 + i / 10, now, wall_s, 0.0)
+            assert frame is not None
+            assert frame.wall_s is not None
+            shown.append(frame.wall_s - wall_s)
+        assert shown == pytest.approx([0.0] * 200, abs=1e-3)
+
+    def test_a_frame_that_comes_late_is_not_taken_for_a_clock_that_was_set(self) -> None:
+        reading = Reading("gate", Fraction(10), Converter(windows=1))
+        for i in range(200):
+            now = 50.0 + i / 10 + (5.0 if i == 100 else 0.0)
+            frame = reading.due(VideoFrame(32, 32, "yuv420p"), 7.0 + i / 10, now, 1e9 + now, 0.0)
+            assert frame is not None
+            assert frame.wall_s == pytest.approx(1e9 + 50.0 + i / 10, abs=1e-3)
 
 
 class TestBackoff:

@@ -483,3 +483,13 @@ class TestEventFolder:
         (tmp_path / "events").write_text("in the way")
         with pytest.raises(DeliveryFailed):
             folder.send(ended(1))
+
+    def test_old_days_go_also_after_the_clock_was_set_back(self, tmp_path: Path) -> None:
+        now_s, days = 1_700_000_000.0, ("2023-10-01", "2023-11-14")
+        folder = EventFolder(tmp_path, keep_days=3, now_s=lambda: now_s)
+        now_s += 5 * 86_400
+        folder.send(state(1))
+        now_s -= 5 * 86_400
+        (tmp_path / f"{days[0]}.jsonl").write_text("{}\n")
+        folder.send(state(2))
+        assert sorted(path.stem for path in tmp_path.glob("*.jsonl")) == [days[1]]

@@ -165,7 +165,9 @@ def test_pausing_ends_the_tracks_and_resuming_begins_a_new_session(serve, moving
     running.until(lambda: starts_and_ends(running)[0] == starts_and_ends(running)[1])
     running.until(lambda: running.service.cameras()["gate"].status.state is State.STOPPED)
     before = len(running.events(TrackStarted))
+    frames = running.service.cameras()["gate"].status.frames
     running.service.resume("gate")
+    assert running.service.cameras()["gate"].status.frames >= frames, "a counter never goes back"
     running.until(lambda: len(running.events(TrackStarted)) > before)
     ids = [m.event.id for m in running.messages]
     assert len(ids) == len(set(ids))

@@ -139,3 +139,10 @@ def test_a_camera_that_goes_out_of_focus_is_told() -> None:
     for number in range(9, 400):
         trends.look("gate", ArrayPicture(sharp), number * BIN_S)
     assert len(trends.points("gate")) == 288
+
+
+def test_a_clock_that_was_wrong_for_a_while_does_not_stop_the_trend() -> None:
+    picture, trends = ArrayPicture(np.zeros((12, 16, 3), np.uint8)), Trends()
+    for at_s in (0, BIN_S, 1e9, 2 * BIN_S, 3 * BIN_S):
+        trends.look("gate", picture, at_s)
+    assert [point.start_s for point in trends.points("gate")] == [0, BIN_S, 2 * BIN_S, 3 * BIN_S]

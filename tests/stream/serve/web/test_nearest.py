@@ -60,7 +60,7 @@ def test_what_another_process_does_is_found_at_once(open_store: Open) -> None:
     assert [who for who, _ in nearest.find(store, unit(1), 2)] == [one, three]
     with other.transaction():
         merge_by_user(other, one, two, 1.0, "me")
-    (_, near), (_, far) = nearest.find(store, unit(1), 5)
+    _, (_, far) = nearest.find(store, unit(1), 5)
     assert [who for who, _ in nearest.find(store, unit(1), 5)] == [three, one]
     assert far == pytest.approx(2**-0.5, abs=1e-3), "of the mean of both"
     with other.transaction():
