@@ -14,7 +14,16 @@ from facesieve.stream.pipeline import Pipeline, Progress
 from facesieve.stream.policy import SelectionPolicy
 from facesieve.stream.selection import TopKSelector
 from facesieve.stream.testing import ArrayPicture, ListSource, ScriptedDetector, ScriptedScorer
-from facesieve.stream.types import Crop, Detections, Frame, Quality, Rejection, TrackEnd, TrackResult
+from facesieve.stream.types import (
+    Crop,
+    Detections,
+    Frame,
+    Quality,
+    Rejection,
+    TrackEnd,
+    Tracking,
+    TrackResult,
+)
 from facesieve.trackers.bytetrack import ByteTrack
 
 SHAPE = (0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)
@@ -134,27 +143,53 @@ def test_faces_of_one_frame_are_scored_in_one_call() -> None:
     assert calls == [2, 2, 2, 2]
 
 
-def test_an_error_still_ends_the_tracks_first() -> None:
-    class Failing(ScriptedDetector):
-        def detect(self, frame: Frame) -> Detections:
-            if frame.index == 8:
-                raise ModelInvalid("the network gave NaN")
-            return super().detect(frame)
+class FailingDetector(ScriptedDetector):
+    def detect(self, frame: Frame) -> Detections:
+        if frame.index == 8:
+            raise ModelInvalid("the network gave NaN")
+        return super().detect(frame)
 
+
+class FailingTracker(ByteTrack):
+    def update(self, detections: Detections, pts_s: float) -> Tracking:
+        if pts_s >= 0.8:
+            raise ModelInvalid("the network gave NaN")
+        return super().update(detections, pts_s)
+
+
+def failing(crop: Crop) -> Quality:
+    if crop.frame_index == 8:
+        raise ModelInvalid("the network gave NaN")
+    return by_time(crop)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"detector": FailingDetector([face(50, 60)] * 20)},
+        {"new_tracker": FailingTracker},
+        {"scorer": ScriptedScorer(failing)},
+    ],
+)
+@pytest.mark.parametrize("ahead", [True, False])
+def test_an_error_still_ends_the_tracks_first(part: dict[str, object], ahead: bool) -> None:
     got: list[TrackResult] = []
-    failing = pipeline([], detector=Failing([face(50, 60)] * 20))
+    broken = pipeline([face(50, 60)] * 20, ahead=ahead, **part)
     with pytest.raises(ModelInvalid):  # noqa: PT012  what came before the error counts
-        for result in failing.run(film(20)):
+        for result in broken.run(film(20)):
             got.append(result)  # noqa: PERF402
     assert [r.summary.end for r in got] == [TrackEnd.SHUTDOWN]
-    assert got[0].shots
+    assert [shot.crop.frame_index for shot in got[0].shots] == [7, 6, 5]
 
 
 def test_stopping_ends_every_track_once() -> None:
-    asked = iter([False] * 5 + [True] * 100)
-    (result,) = pipeline([face(50, 60)] * 20).run(film(20), stop=lambda: next(asked))
+    progress = Progress()
+    stopped = pipeline([face(50, 60)] * 20).run(
+        film(20), progress=progress, stop=lambda: progress.detected >= 5
+    )
+    (result,) = stopped
     assert result.summary.end is TrackEnd.SHUTDOWN
-    assert result.shots
+    assert result.summary.frames_seen == 5
 
 
 def test_progress_counts_what_happened() -> None:
@@ -165,12 +200,13 @@ def test_progress_counts_what_happened() -> None:
     assert {"wait", "detect", "track", "align", "score", "select"} <= set(progress.stages_s)
 
 
-def test_the_same_film_gives_the_same_events() -> None:
+def test_the_same_film_gives_the_same_events_with_and_without_threads() -> None:
     found = [together(face(20 + n, 40), face(200 - n, 90)) for n in range(20)]
-    first, second = (list(pipeline(found).run(film(20))) for _ in range(2))
-    assert [r.summary for r in first] == [r.summary for r in second]
-    for a, b in zip(first, second, strict=True):
-        assert [s.crop.chip.tobytes() for s in a.shots] == [s.crop.chip.tobytes() for s in b.shots]
+    first, *others = (list(pipeline(found, ahead=ahead).run(film(20))) for ahead in (True, True, False))
+    for other in others:
+        assert [r.summary for r in first] == [r.summary for r in other]
+        for a, b in zip(first, other, strict=True):
+            assert [s.crop.chip.tobytes() for s in a.shots] == [s.crop.chip.tobytes() for s in b.shots]
 
 
 def test_an_empty_source_gives_nothing() -> None:
