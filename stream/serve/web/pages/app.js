@@ -3,6 +3,7 @@ import { bar, clock, make, timeline, trend } from "/draw.js";
 const API = "/api/v1";
 const SHOTS = 40;
 const PAGE = 60;
+const MOST = 200; // people that the service tells of at once
 const $ = (id) => document.getElementById(id);
 const cards = new Map();
 let me = null;
@@ -10,9 +11,15 @@ let source = null;
 let timers = [];
 let peopleShown = 0;
 let peopleTimer = null;
+let searching = false;
+let watched = null;
+
+class Unreachable extends Error {}
 
 async function ask(path, options = {}) {
-  const answer = await fetch(API + path, { credentials: "same-origin", ...options });
+  const answer = await fetch(API + path, { credentials: "same-origin", ...options }).catch(() => {
+    throw new Unreachable("the service does not answer");
+  });
   if (answer.status === 401 && me !== null) leave();
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
@@ -102,7 +109,15 @@ $("reload").addEventListener("click", told(async () => {
 
 async function refresh() {
   if (document.hidden) return;
-  const cameras = await ask("/cameras");
+  let cameras;
+  try {
+    cameras = await ask("/cameras");
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error;
+    away(true);
+    return;
+  }
+  away(false);
   const names = new Set(cameras.map((camera) => camera.name));
   for (const [name, card] of cards) {
     if (!names.has(name)) {
@@ -119,6 +134,13 @@ async function refresh() {
   if (count((c) => c.degraded)) parts.push(`${count((c) => c.degraded)} overloaded`);
   if (count((c) => c.soft)) parts.push(`${count((c) => c.soft)} out of focus?`);
   $("summary").textContent = cameras.length ? parts.join(", ") : "None yet.";
+}
+
+function away(gone) {
+  // What the page shows is old while nobody answers.
+  $("wall").classList.toggle("away", gone);
+  if (gone) status("the service does not answer, trying again", false);
+  else if (source?.readyState === EventSource.OPEN) status("connected", true);
 }
 
 function newCard(name) {
@@ -160,7 +182,9 @@ function show(card, camera) {
   card.steer.setAttribute("aria-label", `${card.steer.textContent} ${card.name}`);
   const gone = camera.state !== "live";
   card.picture.classList.toggle("stale", gone);
-  card.none.textContent = !gone ? "" : camera.last_frame_s === null ? "no picture yet" : `last picture ${clock(camera.last_frame_s)}`;
+  const none = camera.last_frame_s === null;
+  card.none.textContent = none ? "no picture yet" : gone ? `last picture ${clock(camera.last_frame_s)}` : "";
+  if (watched?.name === card.name) tellWatched(camera);
   const facts = [
     camera.width ? `${camera.width}×${camera.height}` : null,
     camera.hz ? `${camera.hz.toFixed(camera.hz < 10 ? 1 : 0)} looks/s` : "every frame",
@@ -196,8 +220,20 @@ async function trends() {
 
 function watch(name) {
   const live = make("img", { alt: `${name}, live`, src: `${API}/cameras/${encodeURIComponent(name)}/preview.mjpeg` });
-  open(make("h2", {}, name), live);
-  $("view").addEventListener("close", () => live.removeAttribute("src"), { once: true });
+  const note = make("p", { class: "quiet", role: "status" });
+  watched = { name, note };
+  tellWatched(cards.get(name).now);
+  open(make("h2", {}, name), note, live);
+  $("view").addEventListener("close", () => {
+    live.removeAttribute("src");
+    watched = null;
+  }, { once: true });
+}
+
+function tellWatched(camera) {
+  const since = camera.last_frame_s === null ? "no picture yet" : `last picture ${clock(camera.last_frame_s)}`;
+  const why = [camera.state.replace("_", " "), since, camera.reason].filter((part) => part).join(", ");
+  watched.note.textContent = camera.state === "live" && camera.last_frame_s !== null ? "live" : why;
 }
 
 function open(...content) {
@@ -210,7 +246,11 @@ function open(...content) {
 function listen() {
   source = new EventSource(`${API}/events`);
   source.onopen = () => status("connected", true);
-  source.onerror = () => status("connection lost, trying again", false);
+  source.onerror = () => {
+    status("connection lost, trying again", false);
+    // A browser tries again where the connection broke, not where it was refused.
+    if (source.readyState === EventSource.CLOSED && me) setTimeout(listen, 5000);
+  };
   const take = (event) => told(async () => shot(JSON.parse(event.data)))();
   source.addEventListener("shot", take);
   source.addEventListener("track_ended", take);
@@ -221,8 +261,11 @@ function listen() {
     if (me.people) await people();
   }));
   source.addEventListener("identity_updated", () => {
-    clearTimeout(peopleTimer);
-    peopleTimer = setTimeout(told(people), 2000);
+    peopleTimer ??= setTimeout(told(async () => {
+      peopleTimer = null;
+      // Neither what was searched for nor a long list that was asked for goes away by itself.
+      if (me.people && !searching && peopleShown <= MOST) await people();
+    }), 5000);
   });
 }
 
@@ -252,7 +295,8 @@ function put(one) {
     make("button", { type: "button", "aria-label": `Face at ${one.camera}, ${clock(one.wall_s)}`, on: { click: () => face(one) } },
       make("img", { src: one.image, alt: "", loading: "lazy" }),
       bar(one.calibrated ?? 0),
-      make("p", { class: "label" }, make("b", {}, score.toFixed(2)), who, make("br"), one.camera, make("br"), clock(one.wall_s))));
+      make("p", { class: "label" }, make("b", {}, score.toFixed(2)), who, make("br"),
+        make("span", { class: "where", title: one.camera }, one.camera), clock(one.wall_s))));
   before?.remove();
   $("strip").prepend(item);
   while ($("strip").children.length > SHOTS) $("strip").lastChild.remove();
@@ -271,17 +315,28 @@ function face(one) {
 
 function person(one, similarity = null) {
   const label = similarity === null ? `${one.tracks} ${one.tracks === 1 ? "track" : "tracks"}` : `similarity ${similarity.toFixed(2)}`;
-  return make("li", { class: "card" },
+  return make("li", { class: "card", "data-identity": one.identity, "data-image": one.image },
     make("button", { type: "button", "aria-label": `Person ${one.identity}`, on: { click: told(() => detail(one.identity)) } },
       make("img", { src: one.image, alt: "", loading: "lazy" }),
       make("p", { class: "label" }, make("b", {}, `Person ${one.identity}`), make("br"), label, make("br"), `last ${clock(one.last_recorded_s)}`)));
 }
 
 async function people() {
-  const found = await ask(`/identities?limit=${PAGE}`);
+  const found = await ask(`/identities?limit=${Math.min(MOST, Math.max(PAGE, peopleShown))}`);
+  searching = false;
   peopleShown = found.people.length;
-  $("people-note").textContent = found.total ? `${found.total} people, last seen first` : "Nobody yet.";
-  $("gallery").replaceChildren(...found.people.map((one) => person(one)));
+  const many = found.total === 1 ? "1 person" : `${found.total} people, last seen first`;
+  $("people-note").textContent = found.total ? many : "Nobody yet.";
+  // Pictures that are there stay: a face is fetched, and written down as looked at, once. So does the focus.
+  const focused = document.activeElement?.closest("#gallery li")?.dataset.identity;
+  const known = new Map([...$("gallery").children].map((item) => [item.dataset.identity, item]));
+  $("gallery").replaceChildren(...found.people.map((one) => {
+    const item = person(one);
+    const before = known.get(String(one.identity));
+    if (before?.dataset.image === one.image) item.querySelector("img").replaceWith(before.querySelector("img"));
+    return item;
+  }));
+  if (focused) $("gallery").querySelector(`[data-identity="${focused}"] button`)?.focus();
   $("more").hidden = peopleShown >= found.total;
 }
 
@@ -298,7 +353,9 @@ $("search").addEventListener("change", told(async (event) => {
   const found = await ask("/identities/search?limit=12", { method: "POST", headers: { "Content-Type": file.type }, body: file });
   event.target.value = "";
   if (!found.face) return toast("no face was found in the picture");
+  searching = true;
   $("people-note").replaceChildren("Most alike first. ", make("button", { type: "button", on: { click: told(people) } }, "Show everyone"));
+  peopleShown = 0;
   $("gallery").replaceChildren(...found.matches.map((match) => person(match.person, match.similarity)));
   $("more").hidden = true;
 }));
@@ -320,7 +377,7 @@ async function detail(identity) {
     await Promise.all([people(), newest()]);
   }));
   open(make("h2", {}, `Person ${one.identity}`),
-    make("p", { class: "quiet" }, `${one.tracks} tracks, best quality ${one.quality.toFixed(2)}.${merged}`),
+    make("p", { class: "quiet" }, `${one.tracks} ${one.tracks === 1 ? "track" : "tracks"}, best quality ${one.quality.toFixed(2)}.${merged}`),
     timeline(one.appearances), make("div", { class: "faces" }, ...pictures), make("div", {}, forget));
 }
 

@@ -12,6 +12,8 @@ import pytest
 from patience import PATIENCE_S
 from web_stack import SECRETS, WebStack, camera_toml
 
+from facesieve.stream.serve.events import IdentityUpdated, Message, Moment, Origin
+
 pytestmark = pytest.mark.browser
 
 
@@ -188,3 +190,82 @@ def test_what_was_deleted_elsewhere_leaves_the_page(start, visit, clip: Path) ->
     page.get_by_role("button", name="Person 1").wait_for(state="detached")
     shown = "[...document.querySelectorAll('#strip li')].map(li => li.dataset.key)"
     until(page, f"!{shown}.some(key => ['b00t/gate/1/1/0', 'b00t/gate/1/2/0'].includes(key))")
+
+
+def told_of(stack: WebStack, number: int) -> None:
+    """Person 1 gains a track, as far as the page hears."""
+    at, origin = Moment(pts_s=0, wall_s=0, monotonic_s=0), Origin(camera="gate", boot="b", session=1)
+    stack.feed.publish(
+        Message(
+            IdentityUpdated(id=f"b/gate/1/identity-1/{number}", origin=origin, at=at, identity=1, tracks=9)
+        )
+    )
+
+
+def test_what_was_searched_for_stays_while_people_walk_by(start, visit, clip: Path, tmp_path: Path) -> None:
+    stack = start(camera_toml("gate", clip), people=True)
+    page = visit(stack)
+    log_in(page)
+    page.locator("#gallery li").nth(1).wait_for()
+    page.clock.install()
+    picture = tmp_path / "face.jpg"
+    picture.write_bytes(b"\xff\xd8\x01")
+    page.locator("#search").set_input_files(picture)
+    page.get_by_text("Most alike first.").wait_for()
+    page.evaluate("document.querySelector('#gallery').dataset.mark = 1")
+    page.evaluate("document.querySelector('#gallery li').dataset.mark = 1")
+    told_of(stack, 1)
+    stack.until(lambda: stack.feed.watchers)
+    with page.expect_response(re.compile("/api/v1/cameras$")):
+        page.clock.fast_forward(20_000)
+    assert page.evaluate("document.querySelector('#gallery li').dataset.mark") == "1"
+    assert page.get_by_text("Most alike first.").is_visible()
+    page.get_by_role("button", name="Show everyone").click()
+    page.get_by_text("2 people, last seen first").wait_for()
+
+
+def test_a_picture_that_is_there_is_not_asked_for_again(start, visit, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), people=True)
+    page = visit(stack)
+    log_in(page)
+    page.locator("#gallery li").nth(1).wait_for()
+    page.locator("#gallery button").last.focus()
+    page.clock.install()
+    page.evaluate(
+        "for (const e of document.querySelectorAll('#gallery li, #gallery img')) e.dataset.mark = 1"
+    )
+    told_of(stack, 1)
+    deadline = time.monotonic() + PATIENCE_S
+    while page.evaluate("document.querySelectorAll('#gallery li[data-mark]').length"):
+        assert time.monotonic() < deadline, "the list was never read anew"
+        page.clock.fast_forward(6000)
+        page.wait_for_timeout(50)
+    assert page.evaluate("document.querySelectorAll('#gallery img[data-mark]').length") == 2
+    assert page.evaluate("document.activeElement === document.querySelector('#gallery li:last-child button')")
+
+
+def test_a_service_that_is_gone_is_not_shown_as_live(start, browser, clip: Path) -> None:
+    stack = start(camera_toml("gate", clip), tokens=False)
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(1000 * PATIENCE_S)
+    page.goto(stack.url)
+    page.locator("[data-camera=gate]").get_by_text("live", exact=True).wait_for()
+    assert page.locator("#wall.away").count() == 0
+    stack.close()
+    page.locator("#wall.away").wait_for()
+    page.get_by_text("the service does not answer, trying again").wait_for()
+    context.close()
+
+
+def test_long_names_stay_within_their_cards_on_a_phone(start, visit, clip: Path) -> None:
+    name = "by the long northern fence behind the old shed for bicycles no. 4"[:64]
+    stack = start(camera_toml(name, clip) + camera_toml("x" * 64, clip), people=True)
+    page = visit(stack, width=390)
+    log_in(page)
+    page.locator("#strip li").nth(1).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    assert (
+        page.evaluate("Math.max(...[...document.querySelectorAll('#strip li')].map(li => li.offsetHeight))")
+        < 230
+    )
