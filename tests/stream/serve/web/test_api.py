@@ -30,15 +30,16 @@ class Stream:
         self._headers = {"Authorization": f"Bearer {SECRETS['read']}"}
         if last_id:
             self._headers["Last-Event-ID"] = last_id
-        self._ended = threading.Event()
-        self._thread, watchers = threading.Thread(target=self._read), stack.feed.watchers
+        self._watches, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._read)
         self._thread.start()
-        stack.until(lambda: stack.feed.watchers > watchers)
+        assert self._watches.wait(PATIENCE_S)
 
     def _read(self) -> None:
         with httpx.stream("GET", self._url, headers=self._headers, timeout=PATIENCE_S) as answer:
             fields: dict[str, str] = {}
             for line in answer.iter_lines():
+                self._watches.set()  # the first line comes once events are kept for it
                 if line:
                     name, _, value = line.partition(": ")
                     fields[name] = value
