@@ -142,7 +142,7 @@ class Lane:
         with self._state_lock:
             self.states += 1
             number = self.states
-            self._state_log.tell(status, hz=hz, degraded=degraded)
+            self._state_log.tell(status, hz=hz, degraded=degraded, now=time.monotonic())
         self._tell(
             camera_state(status, self._parts.boot, number, degraded=degraded, monotonic_s=time.monotonic())
         )

@@ -27,15 +27,13 @@ class StateLog:
         self._lost_s: float | None = None
         self._told_s = 0.0
         self._degraded = False
+        self._overload_at: float | None = None
 
-    def tell(self, status: CameraStatus, *, hz: float, degraded: bool) -> None:
-        """hz: looks a second now. degraded: whether that is less than was asked for."""
+    def tell(self, status: CameraStatus, *, hz: float, degraded: bool, now: float) -> None:
+        """hz: looks a second now. degraded: whether that is less than was asked for. now: monotonic time."""
         if degraded != self._degraded:
             self._degraded = degraded
-            if degraded:
-                _LOG.warning("camera %s: overloaded, looked at %.3g times a second", self._camera, hz)
-            else:
-                _LOG.info("camera %s: looked at as often as asked for again", self._camera)
+            self._load(hz, now)
         if status.state in _TROUBLE:
             self._trouble(status)
         elif status.state in _WAITS:
@@ -43,6 +41,12 @@ class StateLog:
         elif status.state is not self._state:
             self._turn(status)
         self._state = status.state
+
+    def _load(self, hz: float, now: float) -> None:
+        """Overload that comes and goes every few seconds is told once in an hour."""
+        if self._degraded and (self._overload_at is None or now - self._overload_at >= REMIND_S):
+            self._overload_at = now
+            _LOG.warning("camera %s: overloaded, looked at %.3g times a second", self._camera, hz)
 
     def _turn(self, status: CameraStatus) -> None:
         """It is live, or was stopped."""

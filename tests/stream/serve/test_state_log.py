@@ -17,9 +17,11 @@ class Told:
         caplog.set_level(logging.INFO, "facesieve.serve")
         self._log, self._caplog = StateLog("gate"), caplog
 
-    def __call__(self, state: State, reason: str = "", *, at_s: float = 0.0, hz: float = 8.0) -> list[str]:
+    def __call__(
+        self, state: State, reason: str = "", *, at_s: float = 0.0, hz: float = 8.0, now: float = 0.0
+    ) -> list[str]:
         self._caplog.clear()
-        self._log.tell(CameraStatus("gate", state, at_s, reason), hz=hz, degraded=hz != 8.0)
+        self._log.tell(CameraStatus("gate", state, at_s, reason), hz=hz, degraded=hz != 8.0, now=now)
         return [f"{record.levelname} {record.getMessage()}" for record in self._caplog.records]
 
 
@@ -56,4 +58,9 @@ def test_paused_and_overloaded(told: Told) -> None:
     assert told(State.LIVE, hz=4.0) == ["WARNING camera gate: overloaded, looked at 4 times a second"]
     assert told(State.LIVE, hz=2.0) == []
     assert told(State.LOST, "gone", hz=2.0) == ["WARNING camera gate: lost: gone"]
-    assert told(State.LOST, "gone") == ["INFO camera gate: looked at as often as asked for again"]
+    assert told(State.LOST, "gone") == []
+    assert told(State.LIVE, hz=4.0, now=REMIND_S - 1) == ["INFO camera gate: live again after 0 s"]
+    assert told(State.LIVE, now=REMIND_S - 1) == []
+    assert told(State.LIVE, hz=4.0, now=REMIND_S) == [
+        "WARNING camera gate: overloaded, looked at 4 times a second"
+    ], "it came and went for an hour"

@@ -131,7 +131,8 @@ async function refresh() {
   }
   const count = (test) => cameras.filter(test).length;
   const parts = [`${count((c) => c.state === "live")} of ${cameras.length} live`];
-  if (count((c) => c.degraded)) parts.push(`${count((c) => c.degraded)} overloaded`);
+  const busy = count((c) => c.degraded && c.state === "live");
+  if (busy) parts.push(`${busy} overloaded`);
   if (count((c) => c.soft)) parts.push(`${count((c) => c.soft)} out of focus?`);
   $("summary").textContent = cameras.length ? parts.join(", ") : "None yet.";
 }
@@ -174,7 +175,7 @@ function show(card, camera) {
   card.state.textContent = camera.state.replace("_", " ");
   card.state.className = `state ${camera.state}`;
   card.soft.hidden = !camera.soft;
-  card.busy.hidden = !camera.degraded;
+  card.busy.hidden = !camera.degraded || camera.state !== "live";
   card.reason.textContent = camera.reason;
   card.reason.hidden = !camera.reason;
   card.steer.hidden = me?.scope !== "admin";
@@ -219,9 +220,9 @@ async function trends() {
 }
 
 function watch(name) {
-  const live = make("img", { alt: `${name}, live`, src: `${API}/cameras/${encodeURIComponent(name)}/preview.mjpeg` });
+  const live = make("img", { alt: `What ${name} sees` });
   const note = make("p", { class: "quiet", role: "status" });
-  watched = { name, note };
+  watched = { name, note, live, shown: null };
   tellWatched(cards.get(name).now);
   open(make("h2", {}, name), note, live);
   $("view").addEventListener("close", () => {
@@ -231,9 +232,17 @@ function watch(name) {
 }
 
 function tellWatched(camera) {
-  const since = camera.last_frame_s === null ? "no picture yet" : `last picture ${clock(camera.last_frame_s)}`;
-  const why = [camera.state.replace("_", " "), since, camera.reason].filter((part) => part).join(", ");
-  watched.note.textContent = camera.state === "live" && camera.last_frame_s !== null ? "live" : why;
+  const { name, note, live } = watched;
+  const none = camera.last_frame_s === null;
+  const moving = camera.state === "live" && !none;
+  const last = none ? "no picture yet" : `last picture ${clock(camera.last_frame_s)}`;
+  const text = moving ? "live" : [camera.state.replace("_", " "), last, camera.reason].filter((part) => part).join(", ");
+  if (note.textContent !== text) note.textContent = text;
+  // A browser shows a part of a live picture when the next one comes: of a lost camera that would be never.
+  const wanted = none ? null : moving ? "preview.mjpeg" : "snapshot.jpg";
+  live.hidden = wanted === null;
+  if (wanted !== null && wanted !== watched.shown) live.src = `${API}/cameras/${encodeURIComponent(name)}/${wanted}`;
+  watched.shown = wanted;
 }
 
 function open(...content) {

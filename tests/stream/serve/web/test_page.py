@@ -269,3 +269,11 @@ def test_long_names_stay_within_their_cards_on_a_phone(start, visit, clip: Path)
         page.evaluate("Math.max(...[...document.querySelectorAll('#strip li')].map(li => li.offsetHeight))")
         < 230
     )
+
+
+def test_a_camera_that_is_not_live_is_shown_with_its_last_picture_and_why(quiet: WebStack, visit) -> None:
+    page = visit(quiet)
+    log_in(page)
+    page.get_by_role("button", name="Watch gate").click()
+    until(page, "document.querySelector('#detail img').naturalWidth === 320")
+    page.locator("#detail").get_by_text("stopped, last picture").wait_for()
