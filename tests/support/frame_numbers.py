@@ -32,11 +32,9 @@ def number_in(picture: npt.NDArray[np.uint8]) -> int:
 
 
 class Publisher:
-    """Sends frame ⌊t · fps⌋ mod 256 at time t + delay_s, as RTP to a port of this machine. One that would come
-    late, because the processor was elsewhere, is left out: nobody could tell it from a camera that is late.
+    """Sends frame ⌊t · fps⌋ mod 256 at time t + delay_s, as RTP to a port of this machine.
 
     One that would come late, as the processor was elsewhere, is left out: it would look like a later camera.
-
     Every frame is a key frame, so any one may be the first that a listener gets.
     """
 
