@@ -105,6 +105,7 @@ class Screen:
 
     def outcome(self, outcome: Outcome) -> None:
         """A source ended."""
+        begun = outcome.report is not None or not outcome.interrupted
         if self._as_json:
             self._json(
                 event="source",
@@ -116,7 +117,7 @@ class Screen:
                 error=str(outcome.error) if outcome.error else None,
                 damage=outcome.damage,
             )
-        elif not self._quiet and (outcome.rows or not outcome.error):
+        elif not self._quiet and begun and (outcome.rows or not outcome.error):
             self._out.print(Text(printable(outcome.spec), style="bold"), soft_wrap=True)
             self._out.print(_table(outcome))
         if outcome.error is not None:
@@ -124,8 +125,8 @@ class Screen:
         elif outcome.damage:
             self.error(f"{printable(outcome.spec)}: partial: {outcome.damage}")
         if outcome.interrupted and not self._quiet:
-            said = f"{printable(outcome.spec)}: interrupted; what was finished is written"
-            self._err.print(Text(said), soft_wrap=True)
+            kept = "what was finished is written" if begun else "nothing of it was begun"
+            self._err.print(Text(f"{printable(outcome.spec)}: interrupted; {kept}"), soft_wrap=True)
         if outcome.report is not None:
             self.report("Report", outcome.report)
 

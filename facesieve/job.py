@@ -30,6 +30,7 @@ from .stream.errors import (
     OutputError,
     SourceMissing,
 )
+from .stream.interrupts import before_anything_is_begun
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.boxes import BoxFile
@@ -196,8 +197,16 @@ def _run_one(
     on_revision: Callable[[str, ShotRevision], None],
 ) -> None:
     started, progress = time.perf_counter(), Progress()
-    with closing(_open(outcome.spec, config)) as source:
-        built, people, duration_s = make(), know(), source.duration_s
+    with ExitStack() as opened:
+        try:
+            with before_anything_is_begun(stop):
+                source = opened.enter_context(closing(_open(outcome.spec, config)))
+                built, people, duration_s = make(), know(), source.duration_s
+        except KeyboardInterrupt:
+            if not stop.is_set():
+                raise
+            outcome.interrupted = True
+            return
         if isinstance(source, ImageSource) and source.stills:
             outcome.pictures = source.pictures
         sink = FolderSink(

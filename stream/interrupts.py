@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+_nothing_begun = False
+
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
@@ -16,9 +18,10 @@ def interruptible() -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
+        asked_before = stop.is_set()
         stop.set()
+        if asked_before or _nothing_begun:
+            raise KeyboardInterrupt
 
     before: dict[int, Any] = {
         number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
@@ -28,3 +31,19 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def before_anything_is_begun(stop: threading.Event) -> Iterator[None]:
+    """Within the block (waiting for a pipe's first byte, for weights) there is nothing to finish: a wish to
+    end, also one of a moment before, raises KeyboardInterrupt at once. Of the main thread only."""
+    global _nothing_begun
+    _nothing_begun = True
+    try:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        yield
+        if stop.is_set():  # a library swallowed it
+            raise KeyboardInterrupt
+    finally:
+        _nothing_begun = False

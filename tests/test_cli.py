@@ -481,6 +481,19 @@ def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_pat
     assert lines_of(tmp_path / "out/shots.jsonl")
 
 
+def test_waiting_for_a_pipe_is_interrupted_at_once(yunet: Path, tmp_path: Path) -> None:
+    pipe, feed = os.pipe()
+    running = process("-", "--out", tmp_path / "out", "--config", yunet, stdin=pipe)
+    os.close(pipe)
+    with os.fdopen(feed, "wb"):  # open, and silent
+        until(lambda: all(is_idle(running.pid) for _ in range(20)))
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130, err
+    assert b"-: interrupted; nothing of it was begun" in err  # type: ignore[operator]
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_that_are_no_text(run: Run, shared: Path, yunet: Path, tmp_path: Path) -> None:
     """Linux takes any bytes for a name; people are told apart here, so that a database sees the names too."""
     path, out = tmp_path / "bad\udcff\udcfe.mp4", tmp_path / "out\udcff"

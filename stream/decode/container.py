@@ -63,6 +63,8 @@ class Reader:
         return self._seekable
 
     def read(self, size: int) -> bytes:
+        if self.failure is not None:  # FFmpeg asks again, and a pipe would be waited for again
+            return b""
         try:
             data = self._file.read(size) or b""
         except BaseException as failure:  # noqa: BLE001 - else an interrupt in FFmpeg's callback is lost
