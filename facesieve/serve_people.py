@@ -174,6 +174,10 @@ class LivePeople(Closing):
             _LOG.exception("pictures of people could not be encrypted with the new key")
 
     def _retain(self, limits: Retention) -> None:
+        if limits.keeps_all:
+            with self._store.transaction():
+                self._store.tidy(self._clock.now_s())
+            return
         erased = retain(self._store, limits, self._clock.now_s(), actor("serve"))
         if erased.tracks or erased.shots:
             _LOG.info("retention gave up %d tracks and %d shots", erased.tracks, erased.shots)
@@ -182,8 +186,7 @@ class LivePeople(Closing):
         limits = retention(self._config)
         while True:
             try:
-                if not limits.keeps_all:
-                    self._worker.submit(self._retain, limits).result()
+                self._worker.submit(self._retain, limits).result()
                 self._worker.submit(self.sweep, self._store).result()
             except Exception:  # noqa: BLE001  tried again in an hour
                 _LOG.exception("people could not be kept within their limits")

@@ -58,6 +58,7 @@ def retain(store: IdentityStore, limits: Retention, now_s: float, actor: str) ->
                 store.forget_links(identities=[identity, *merged_from])
                 own = live_tracks(t for t in gone if t.identity == identity)
                 store.put_edit(now_s, identity, left=0, merged_from=merged_from, tracks=own)
+        store.tidy(now_s)
         if any(counts):
             store.log(now_s, actor, "retain", None, None, counts)
     if any(counts):

@@ -89,6 +89,13 @@ class SqlLog(Statements):
             ),
         )
 
+    def tidy(self, now_s: float) -> None:
+        """See IdentityStore."""
+        self._run("DELETE FROM edits WHERE at_s < ?", (now_s - EDITS_KEPT_S,))
+        self._run(
+            "DELETE FROM sources WHERE NOT EXISTS (SELECT 1 FROM tracks WHERE tracks.source = sources.source)"
+        )
+
     def edits(self, since: int) -> list[Edit]:
         """See IdentityStore."""
         columns = "revision, identity, merged_from, tracks_left, tracks"

@@ -137,6 +137,10 @@ class IdentityStore(Protocol):
     def revisions(self) -> Iterator[Revision]:
         """Oldest first."""
 
+    def tidy(self, now_s: float) -> None:
+        """Drop what nobody needs any more: edits that are three months old, and sources without a track (a
+        run over one puts it back with its next, see keep_source). now_s: Unix time."""
+
     def scrub(self) -> None:
         """Take what was deleted off the disk."""
 

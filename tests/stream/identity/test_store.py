@@ -399,3 +399,21 @@ def test_what_all_tracks_of_a_person_tell_together(open_store: Open) -> None:
     assert (found.row, found.track, found.identity) == (seen.best.row, 5, one)
     assert store.track_at(seen.best.row + 1000) is None
     assert store.sightings(two + 1) is None
+
+
+def test_tidying_takes_old_edits_and_empty_sources_and_a_run_over_one_goes_on(open_store: Open) -> None:
+    store, day_s = open_store(), 86_400.0
+    kept = add(store, 1)
+    with store.transaction():
+        source, generation = store.source("b" * 64, "empty.mp4")
+        store.put_edit(0.0, 7, left=0)
+        store.put_edit(80 * day_s, 8, left=0)
+        store.tidy(91 * day_s)
+    assert [edit.identity for edit in store.edits(0)] == [8]
+    assert len(store._run("SELECT 1 FROM sources")) == 1
+    with store.transaction():
+        (known,) = store.tracks(identity=kept)
+        store.keep_source(source, generation, "b" * 64, "empty.mp4")
+        place = {"source": source, "generation": generation, "track": 4}
+        store.put_track(dataclasses.replace(known, **place), [])
+    assert [track.source_name for track in store.tracks(identity=kept)] == ["film.mp4", "empty.mp4"]
