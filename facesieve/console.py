@@ -6,24 +6,24 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from .job import Outcome, Row
 from .notices import noted
+from .outcome import Outcome, Row
 from .stream.decode.sources import printable
 from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.revisions import revision_files
 from .stream.types import Quality, ShotRevision, TrackEnd, TrackResult, TrackSummary
+from .terminal import Terminal
 
 PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
@@ -33,14 +33,17 @@ class Screen:
     """One run's outputs: progress to stderr, results to stdout.
 
     quiet: errors only. as_json: one JSON object a line on stdout (`revision` for each shot told early,
-    `track` as each ends, `source` at each source's end), no table.
+    `track` as each ends, `source` at each source's end), no table. stop: is set when stdout cannot be written
+    any more, so that the run ends as by Ctrl-C, with what is finished on disk; check() raises it then.
     """
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+    def __init__(self, *, quiet: bool, as_json: bool, stop: threading.Event) -> None:
         self._quiet = quiet
         self._as_json = as_json
-        self._out = Console(highlight=False)
-        self._err = Console(stderr=True, highlight=False)
+        self._stop = stop
+        self._lost: OSError | None = None
+        self._out = Terminal()
+        self._err = Terminal(err=True)
         self._watched: tuple[FrameSource, Progress, _Meter] | None = None
 
     def watch(self, _spec: str, source: FrameSource, progress: Progress) -> None:
@@ -118,8 +121,9 @@ class Screen:
                 damage=outcome.damage,
             )
         elif not self._quiet and begun and (outcome.rows or not outcome.error):
-            self._out.print(Text(printable(outcome.spec), style="bold"), soft_wrap=True)
-            self._out.print(_table(outcome))
+            name = Text(printable(outcome.spec), style="bold")
+            self._tell(lambda: self._out.print(name, soft_wrap=True))
+            self._tell(lambda: self._out.print(_table(outcome)))
         if outcome.error is not None:
             self.error(str(outcome.error))
         elif outcome.damage:
@@ -133,15 +137,34 @@ class Screen:
     def report(self, name: str, path: Path) -> None:
         """A page was written."""
         if not self._quiet and not self._as_json:
-            self._out.print(Text(f"{name}: {printable(path.resolve())}"), soft_wrap=True)
+            line = Text(f"{name}: {printable(path.resolve())}")
+            self._tell(lambda: self._out.print(line, soft_wrap=True))
 
     def error(self, message: str) -> None:
         """One clear line on stderr."""
-        self._err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
+        with suppress(OSError):  # the exit code says it, too
+            self._err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
+
+    def check(self) -> None:
+        """Raises the OSError that kept stdout from being written, if there was one."""
+        if self._lost is not None:
+            raise self._lost
+
+    def _tell(self, write: Callable[[], object]) -> None:
+        """What is for stdout; the first failure ends the run, and nothing more is tried."""
+        if self._lost is None:
+            try:
+                write()
+            except OSError as error:
+                self._lost = error
+                self._stop.set()
 
     def _json(self, **event: Any) -> None:
-        sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        def write() -> None:
+            sys.stdout.write(json.dumps(event) + "\n")
+            sys.stdout.flush()
+
+        self._tell(write)
 
     def _follow_bar(self, done: threading.Event) -> None:
         columns: Sequence[ProgressColumn] = (
@@ -187,7 +210,7 @@ class _Meter:
         return (
             f"{progress.frames} frames, {rate:.0f} fps "
             f"({max(0.0, progress.pts_s) / elapsed_s:.1f}× real time), "
-            f"{progress.faces} faces, {progress.tracks} tracks"
+            f"{progress.faces} faces, {progress.tracks} tracks ended"
         )
 
 

@@ -60,7 +60,7 @@ def export(
     make_folder(done.out)
     with naming(done.out):
         if any(done.out.iterdir()) and not overwrite:
-            raise OutputExists(f"{str(done.out)!r} is not empty: choose another folder or overwrite")
+            raise OutputExists(f"{str(done.out)!r} is not empty: choose another folder, or --overwrite")
     match form:
         case "csv":
             for table in tables(gallery, embeddings=False):

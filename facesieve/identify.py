@@ -28,6 +28,7 @@ from .stream.identity.templates import of_one_face, track_template
 from .stream.identity.thresholds import LinkThresholds
 from .stream.ports import Closing, Embedder
 from .stream.sealing import Sealer
+from .stream.sinks.files import check_ours, naming
 from .stream.sinks.records import shot_files
 from .stream.types import F32, BestShot, TrackResult
 
@@ -238,13 +239,12 @@ def make_way(out: Path, *, overwrite: bool) -> None:
 
     Raises OutputExists, or OutputUnwritable for what facesieve did not write."""
     path = out / IDENTITIES
-    if path.is_symlink():
-        raise OutputUnwritable(f"{str(path)!r} is a link: facesieve writes none and overwrites none")
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputExists(f"{str(out)!r} holds results already ({IDENTITIES}): choose another or overwrite")
-    start = path.read_bytes()[:256]
-    if start and b"facesieve" not in start:
-        raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
-    path.unlink()
+    with naming(path):
+        if not path.exists() and not path.is_symlink():
+            return
+        if not overwrite:
+            raise OutputExists(
+                f"{str(out)!r} holds results already ({IDENTITIES}): choose another folder, or --overwrite"
+            )
+        check_ours(path)
+        path.unlink(missing_ok=True)

@@ -46,8 +46,9 @@ def list_people(store: StoreOption, as_json: JsonOption = False) -> None:
         for row in rows:
             typer.echo(json.dumps(row))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from .terminal import Terminal
 
     table = Table(
         "identity", "tracks", "sources", "shots", "quality", "last stored", box=None, pad_edge=False
@@ -63,7 +64,7 @@ def list_people(store: StoreOption, as_json: JsonOption = False) -> None:
             stored,
         )
         table.add_row(*(str(cell) for cell in cells))
-    Console(highlight=False).print(table if rows else "nobody")
+    Terminal().print(table if rows else "nobody")
 
 
 @app.command()

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import cv2
 
 from .build import Built, build
 from .config import Config
-from .engines.zoo.fetch import digest
 from .identify import Identification, make_way
+from .outcome import Outcome, Row
+from .run_facts import run_facts
 from .stream.decode.sources import ImageSource, open_source, slug
 from .stream.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_PARTIAL,
+    ConfigError,
     EngineError,
     FacesieveError,
     ModelError,
@@ -36,56 +32,10 @@ from .stream.ports import FrameSource
 from .stream.sinks.boxes import BoxFile
 from .stream.sinks.candidates import CandidateArchive
 from .stream.sinks.folder import FolderSink
-from .stream.sinks.records import shot_files
 from .stream.sinks.report import render_report
-from .stream.types import BestShot, Quality, ShotRevision, TrackResult, TrackSummary
+from .stream.types import BestShot, ShotRevision, TrackResult
 
-STATED_PACKAGES = ("facesieve", "av", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One track in the closing table; the rest is on disk by then. best: quality of its best shot, if any,
-    without its embedding, factors and components: a long film has many tracks. unfit: what it lacks."""
-
-    summary: TrackSummary
-    best: Quality | None
-    file: str | None
-    unfit: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(result: TrackResult) -> Row:
-        best = result.shots[0] if result.shots else None
-        return Row(
-            dataclasses.replace(result.summary, timeline=()),
-            Quality(best.quality.score, best.quality.model, best.quality.calibrated) if best else None,
-            shot_files(result.summary.track, 1, result.summary.window)[0] if best else None,
-            best.unfit if best else (),
-        )
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one source. error: why it failed; damage: what of it could not be read. pictures: file
-    names of a source of stills, whose times are their places in that order; empty for a film."""
-
-    spec: str
-    out: Path
-    pictures: Sequence[str] = ()
-    rows: list[Row] = field(default_factory=list)
-    error: FacesieveError | None = None
-    damage: str | None = None
-    interrupted: bool = False
-    report: Path | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """0, the error's own, EXIT_PARTIAL or EXIT_INTERRUPTED."""
-        if self.error is not None:
-            return self.error.exit_code
-        if self.interrupted:
-            return EXIT_INTERRUPTED
-        return EXIT_PARTIAL if self.damage else 0
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def best_shots(
@@ -153,6 +103,8 @@ def run_sources(
             )
 
         for spec, folder in zip(specs, output_folders(specs, out), strict=True):
+            if stop.is_set():
+                return
             outcome = Outcome(spec, folder)
             try:
                 _run_one(
@@ -259,7 +211,7 @@ def _run_one(
                 people.end(until_s=None if whole else progress.pts_s)
             elapsed_s = time.perf_counter() - started
             outcome.report = sink.finish(
-                _facts(outcome, source, duration_s, built, config, progress, elapsed_s)
+                run_facts(outcome, source, duration_s, built, config, progress, elapsed_s)
             )
 
 
@@ -276,6 +228,13 @@ def _opencv_alone() -> Iterator[None]:
 
 
 def _open(spec: str, config: Config) -> FrameSource:
+    if not spec:
+        raise SourceMissing("expected the name of a source, got an empty one")
+    if (address := _ADDRESS.match(spec)) and not Path(spec).exists():
+        raise ConfigError(
+            f"{address[0]}…: `run` reads files; live streams are for `facesieve serve`, and what lies at "
+            "another address can be piped: `ffmpeg -i ADDRESS -c copy -f matroska - | facesieve run -`"
+        )
     decode = config.decode
     return open_source(
         spec,
@@ -284,62 +243,3 @@ def _open(spec: str, config: Config) -> FrameSource:
         image_fps=decode.image_fps,
         hz=config.detector.hz,
     )
-
-
-def _facts(
-    outcome: Outcome,
-    source: FrameSource,
-    duration_s: float | None,
-    built: Built,
-    config: Config,
-    progress: Progress,
-    elapsed_s: float,
-) -> dict[str, Any]:
-    """What run.json says. Only here do times of processing and versions appear."""
-    return {
-        "source": {
-            "name": source.name,
-            "sha256": _sha256(outcome.spec),
-            "duration_s": duration_s,
-            "width": progress.size[0] if progress.size else None,
-            "height": progress.size[1] if progress.size else None,
-            "stills": source.stills,
-            "damage": outcome.damage,
-        },
-        "complete": outcome.exit_code == 0,
-        "error": str(outcome.error) if outcome.error else None,
-        "interrupted": outcome.interrupted,
-        "config": config.model_dump(mode="json"),
-        "models": [dataclasses.asdict(model) for model in built.models],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version for name in STATED_PACKAGES if (version := _version(name))},
-        },
-        "counts": {
-            "frames": progress.frames,
-            "frames_detected": progress.detected,
-            "faces": progress.faces,
-            "faces_scored": progress.scored,
-            "faces_assessed": progress.assessed,
-            "tracks": progress.tracks,
-            "shots": progress.shots,
-            "revisions": progress.revisions,
-        },
-        "timings_s": {
-            "total": round(elapsed_s, 3),
-            **{stage: round(spent, 3) for stage, spent in progress.stages_s.items()},
-        },
-        "fps": round(progress.frames / elapsed_s, 2) if elapsed_s > 0 else None,
-    }
-
-
-def _sha256(spec: str) -> str | None:
-    """The file's hash, None for folders, globs and pipes."""
-    return digest(Path(spec)) if spec != "-" and Path(spec).is_file() else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -35,12 +35,12 @@ def bench(
 
     benchmarks/engines.py in the source times more, in separate processes, behind the gate.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from .engines.timing import timings
     from .engines.zoo.store import Store
     from .notices import fetching
+    from .terminal import Terminal
 
     columns = "model", "pixels", "batch", "engine", "ms an image", "images/s", "× ONNX Runtime"
     table = Table(*columns, box=None, pad_edge=False)
@@ -68,7 +68,7 @@ def bench(
             table.add_row(
                 path.stem, f"{width}×{height}", str(n), engine, f"{t.ms_an_image:.3f}", speed, times
             )
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(table, width=max(console.width, WIDTH), crop=False, no_wrap=True)
     typer.echo(f"{_processor()}, {os.cpu_count()} cores, {threads or 'all'} threads a network", err=True)
 

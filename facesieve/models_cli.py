@@ -31,10 +31,10 @@ def list_models(
     ] = False,
 ) -> None:
     """What the zoo knows: what is here, what is not, size and licence."""
-    from rich.console import Console
     from rich.table import Table
 
     from .engines.zoo.store import Store
+    from .terminal import Terminal
 
     entries = Store().list()
     if long:
@@ -46,7 +46,7 @@ def list_models(
         model = entry.model
         allowed = "yes" if model.commercial else "no"
         table.add_row(model.name, model.task, entry.state, _size(model), model.licence, allowed)
-    Console(highlight=False).print(table)
+    Terminal().print(table)
 
 
 def _described(entry: Entry) -> Iterator[str]:

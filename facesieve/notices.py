@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
+
+from .terminal import Terminal
 
 Fetched = Callable[[int, int | None], None]
 
@@ -34,7 +36,7 @@ def fetching(name: str, *, quiet: bool = False) -> Iterator[Fetched | None]:
     if quiet:
         yield None
         return
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(err=True)
     if not console.is_terminal:
         with noted(console):
             yield None
@@ -64,4 +66,5 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        self._console.print(Text(record.getMessage(), style=style), soft_wrap=True)
+        with suppress(OSError):  # a full disk behind stderr does not end the work
+            self._console.print(Text(record.getMessage(), style=style), soft_wrap=True)

@@ -106,12 +106,12 @@ def export(
 
 def _show(found: Matches) -> None:
     """The best candidate of each, on the terminal."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from .matches import UNKNOWN
     from .stream.decode.sources import printable
+    from .terminal import Terminal
 
     table = Table("", "source", "shots", "who", "similarity", "next", box=None, pad_edge=False)
     for probe in found.probes:
@@ -121,7 +121,7 @@ def _show(found: Matches) -> None:
         who = UNKNOWN if probe.decision is None else printable(probe.decision)
         cells = (printable(probe.source), str(probe.shots), who, scores[0] if scores else "", second)
         table.add_row(name, *(Text(cell) for cell in cells))
-    Console(highlight=False).print(table)
+    Terminal().print(table)
 
 
 def _tell(found: Matches) -> None:

@@ -6,15 +6,17 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import av
 import cv2
@@ -22,6 +24,7 @@ import numpy as np
 import pytest
 from patience import PATIENCE_S, until
 
+import facesieve.__main__
 from facesieve.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -420,13 +423,25 @@ def test_a_failing_source_does_not_stop_the_next(run: Run, shared: Path, tmp_pat
     assert lines_of(next((tmp_path / "out").glob("*/shots.jsonl")))
 
 
-def process(*arguments: str | Path, stdin: int | None = None) -> subprocess.Popen[str]:
+def process(
+    *arguments: str | Path,
+    stdin: int | None = None,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    environment: Mapping[str, str] | None = None,
+    closed: int | None = None,
+) -> subprocess.Popen[str]:
+    """`facesieve run` in a process of its own. closed: a descriptor that it begins without."""
+    command = [sys.executable, "-m", "facesieve", "run", *map(str, arguments)]
+    if closed is not None:
+        command = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command]
     return subprocess.Popen(
-        [sys.executable, "-m", "facesieve", "run", *map(str, arguments)],
+        command,
         cwd=ROOT,
         stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, **(environment or {})},
         text=stdin is None,
     )
 
@@ -492,6 +507,116 @@ def test_waiting_for_a_pipe_is_interrupted_at_once(yunet: Path, tmp_path: Path) 
     assert running.returncode == 130, err
     assert b"-: interrupted; nothing of it was begun" in err  # type: ignore[operator]
     assert not (tmp_path / "out").exists()
+
+
+def complaints(err: str) -> list[str]:
+    """Standard error without what is told along the way."""
+    return [line for line in err.splitlines() if re.match(r"error|Traceback|Exception", line)]
+
+
+def assert_whole(out: Path) -> None:
+    """The results of single_face.mp4 are there."""
+    assert json.loads((out / "run.json").read_text())["counts"]["shots"] == 3
+    assert (out / "report.html").is_file()
+    assert len(lines_of(out / "shots.jsonl")) == 3
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_a_reader_that_goes_away(shared: Path, yunet: Path, tmp_path: Path, form: tuple[str, ...]) -> None:
+    """As `| head -1` does: what was finished is written, and the exit code is not that of a bug."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    film = shared / "videos/single_face.mp4"
+    running = process(film, film, "--out", tmp_path / "out", "--config", yunet, *form, stdout=writing)
+    os.close(writing)
+    _, err = running.communicate(timeout=4 * PATIENCE_S)
+    assert (running.returncode, complaints(err)) == (141, [])
+    assert_whole(tmp_path / "out/single_face")
+    assert not (tmp_path / "out/single_face-2").exists()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_a_full_disk_behind_standard_output(
+    shared: Path, yunet: Path, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    with Path("/dev/full").open("wb") as full:
+        running = process(
+            shared / "videos/single_face.mp4", "--out", out, "--config", yunet, *form, stdout=full
+        )
+        _, err = running.communicate(timeout=4 * PATIENCE_S)
+    assert complaints(err) == ["error: cannot write standard output: no space left on device"]
+    assert running.returncode == 23
+    assert_whole(out)
+
+
+def test_a_full_disk_behind_standard_error(shared: Path, yunet: Path, tmp_path: Path) -> None:
+    whole, cut = (shared / "videos/asl/yes.mkv").read_bytes(), tmp_path / "cut.mkv"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with Path("/dev/full").open("wb") as full:
+        running = process(cut, "--out", tmp_path / "out", "--config", yunet, stderr=full)
+        running.communicate(timeout=4 * PATIENCE_S)
+    assert running.returncode == 3
+    assert (tmp_path / "out/report.html").is_file()
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_standard_stream_that_is_closed(shared: Path, yunet: Path, tmp_path: Path, descriptor: int) -> None:
+    """A file of the results must not get its number: FFmpeg writes to 2, whatever lies there."""
+    film = shared / "videos/single_face.mp4"
+    running = process(film, "--out", tmp_path / "out", "--config", yunet, "--json", closed=descriptor)
+    out, err = running.communicate(timeout=4 * PATIENCE_S)
+    assert (running.returncode, complaints(err)) == (0, [])
+    assert len(out.splitlines()) == (0 if descriptor == 1 else 2)
+    assert_whole(tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_names_that_do_not_fit_into_the_encoding(
+    shared: Path, yunet: Path, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    film = tmp_path / "café.mp4"
+    shutil.copy(shared / "videos/single_face.mp4", film)
+    ascii_only = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    running = process(film, "--out", tmp_path / "out", "--config", yunet, *form, environment=ascii_only)
+    out, err = running.communicate(timeout=4 * PATIENCE_S)
+    assert (running.returncode, complaints(err)) == (0, [])
+    if form:
+        assert json.loads(out.splitlines()[0])["source"] == str(film)
+    else:
+        assert "caf\\xe9.mp4" in out
+
+
+def test_ctrl_c_while_the_program_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "facesieve.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "facesieve.cli")
+    monkeypatch.delattr("facesieve.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        facesieve.__main__.main()
+    assert ended.value.code == 130
+
+
+@pytest.mark.parametrize("address", ["rtsp://user:secret@cam/1", "https://example.org/a.mp4"])
+def test_an_address_is_no_file(run: Run, tmp_path: Path, address: str) -> None:
+    done = run(address, "--out", tmp_path / "out", "--quiet")
+    assert_one_error(done, 2, f"{address.partition('//')[0]}//…: `run` reads files")
+    assert "secret" not in done.err
+
+
+def test_an_empty_name(run: Run, shared: Path, tmp_path: Path) -> None:
+    """Of a shell's unset variable; as a path it would be the current folder."""
+    assert_one_error(run("", "--out", tmp_path / "out"), 11, "the name of a source, got an empty one")
+    done = run(shared / "videos/single_face.mp4", "--out", "")
+    assert done.code == 2
+    assert "expected a folder, got an empty name" in done.err
+    store = run(shared / "videos/single_face.mp4", "--out", tmp_path / "out", "--store", "")
+    assert_one_error(store, 2, "`identity.store`: ")
 
 
 def test_names_that_are_no_text(run: Run, shared: Path, yunet: Path, tmp_path: Path) -> None:

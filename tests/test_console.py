@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from patience import until
 
 from facesieve import console
-from facesieve.job import Outcome, Row
+from facesieve.outcome import Outcome, Row
 from facesieve.stream.progress import Progress
 from facesieve.stream.testing import ListSource
 from facesieve.stream.types import Quality, TrackEnd, TrackSummary
@@ -17,7 +18,7 @@ from facesieve.stream.types import Quality, TrackEnd, TrackSummary
 
 def followed(source: ListSource, progress: Progress, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The first lines that are printed meanwhile."""
-    screen, told = console.Screen(quiet=False, as_json=False), [""]
+    screen, told = console.Screen(quiet=False, as_json=False, stop=threading.Event()), [""]
 
     def printed() -> bool:
         told[0] += capsys.readouterr().err
@@ -37,7 +38,7 @@ def test_rates_count_from_the_source_s_first_moment(
     assert lines
     for line in lines:
         rates = re.fullmatch(
-            r"film\.mp4: 10 frames, (\d+) fps \(([\d.]+)× real time\), 0 faces, 0 tracks", line
+            r"film\.mp4: 10 frames, (\d+) fps \(([\d.]+)× real time\), 0 faces, 0 tracks ended", line
         )
         assert rates is not None, line
         assert int(rates[1]) <= 100  # they need .1 s at least
@@ -49,7 +50,7 @@ def summary(track: int, first_s: float) -> TrackSummary:
 
 
 def table(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    console.Screen(quiet=False, as_json=False).outcome(outcome)
+    console.Screen(quiet=False, as_json=False, stop=threading.Event()).outcome(outcome)
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 

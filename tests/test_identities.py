@@ -16,7 +16,8 @@ import pytest
 from facesieve.cli import main
 from facesieve.config import Config, parse_config
 from facesieve.identify import source_hash
-from facesieve.job import Outcome, run_sources
+from facesieve.job import run_sources
+from facesieve.outcome import Outcome
 from facesieve.stream.errors import ConfigError, FacesieveError, OutputExists
 from facesieve.stream.identity import SqliteDatabase, SqlStore
 from facesieve.stream.types import TrackResult

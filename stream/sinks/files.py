@@ -15,6 +15,7 @@ from ..ports import Closing
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 PART = ".part"
+_MARK = b"facesieve"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -131,6 +132,18 @@ class LineFile(Closing):
         if self._fd is None:
             raise ValueError(f"{str(self._path)!r} is closed")
         return self._fd
+
+
+def check_ours(path: Path) -> None:
+    """Raise OutputUnwritable unless path is a file that begins as those of facesieve do; a link is none."""
+    if path.is_symlink():
+        raise OutputUnwritable(f"{str(path)!r} is a link: facesieve writes none and overwrites none")
+    if not path.is_file():
+        raise OutputUnwritable(f"expected a file of facesieve to overwrite, {str(path)!r} is none")
+    with path.open("rb") as file:
+        start = file.read(256)
+    if start and _MARK not in start:
+        raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
 
 
 def is_locked(path: Path) -> bool:

@@ -15,7 +15,7 @@ from ..types import Crop, ShotRevision, TrackEnd, TrackResult
 from .boxes import BOXES
 from .candidates import CANDIDATES
 from .encode import jpeg, png
-from .files import FOLDER_MODE, PART, LineFile, is_locked, make_folder, naming, write_whole
+from .files import FOLDER_MODE, PART, LineFile, check_ours, is_locked, make_folder, naming, write_whole
 from .records import printable, records, shot_files
 from .report import render_report
 from .revisions import REVISIONS, revision_files, revision_record
@@ -27,7 +27,6 @@ _NAMES = (SHOTS, TRACKS, RUN, REPORT, REVISIONS, CANDIDATES, BOXES, *VALIDATION)
 _FILES = tuple(name + end for name in _NAMES for end in ("", PART))
 _TRACK_FOLDER = re.compile(r"\d+(-w\d+)?")
 _IMAGE = re.compile(r"r?\d+(\.jpg|_chip\.png)(\.part)?")
-_MARK = b"facesieve"
 
 
 class FolderSink(Closing):
@@ -153,7 +152,7 @@ def _make_way(out: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputExists(
-            f"{str(out)!r} holds results already ({present[0].name}): choose another folder or overwrite"
+            f"{str(out)!r} holds results already ({present[0].name}): choose another folder, or --overwrite"
         )
     for path in present:  # all are looked at before the first goes
         _check_ours(path)
@@ -162,7 +161,7 @@ def _make_way(out: Path, *, overwrite: bool) -> None:
             for track in _track_folders(images):
                 _remove_images(track)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)  # gone: another run makes way too; whose lines come first goes on
 
 
 def _exists(path: Path) -> bool:
@@ -170,17 +169,10 @@ def _exists(path: Path) -> bool:
 
 
 def _check_ours(path: Path) -> None:
-    """Raise unless path is a folder of images or a file that begins as those of facesieve do."""
-    if path.is_symlink():
-        raise OutputUnwritable(f"{str(path)!r} is a link: facesieve writes none and overwrites none")
-    if path.name == IMAGES and path.is_dir():
+    """Raise unless path is a folder of images, or a file of ours that no other run is writing."""
+    if path.name == IMAGES and _is_own_folder(path):
         return
-    if not path.is_file():
-        raise OutputUnwritable(f"expected a file of facesieve to overwrite, {str(path)!r} is none")
-    with path.open("rb") as file:
-        start = file.read(256)
-    if start and _MARK not in start:
-        raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
+    check_ours(path)
     if path.suffix == PART and is_locked(path):
         raise OutputExists(f"{str(path)!r} is being written by another run")
 

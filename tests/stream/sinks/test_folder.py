@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from facesieve.stream.errors import OutputExists, OutputFull, OutputUnwritable
-from facesieve.stream.sinks import FolderSink
+from facesieve.stream.sinks import FolderSink, folder
 from facesieve.stream.sinks.results import read_results
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +101,7 @@ def test_a_killed_run_leaves_its_finished_tracks(tmp_path: Path) -> None:
         import os, signal
         from pathlib import Path
         drawn_result = runpy.run_path({DRAWN!r})["drawn_result"]
-        from facesieve.stream.sinks import FolderSink
+        from facesieve.stream.sinks import FolderSink, folder
         sink = FolderSink(Path({str(tmp_path)!r}))
         sink.write(drawn_result(1)); sink.write(drawn_result(2))
         os.kill(os.getpid(), signal.SIGKILL)
@@ -145,6 +145,19 @@ def test_a_file_that_only_has_the_name_is_not_overwritten(tmp_path: Path, make_r
     with pytest.raises(OutputUnwritable, match=f"{name}.*not written by facesieve"):
         FolderSink(tmp_path, overwrite=True)
     assert contents(tmp_path) == before
+
+
+def test_another_run_makes_way_at_the_same_moment(tmp_path: Path, make_result, monkeypatch) -> None:
+    write(tmp_path, [make_result(1)])
+
+    def looked_at(path: Path) -> None:
+        check_ours(path)
+        path.unlink()  # by the other
+
+    check_ours = folder.check_ours
+    monkeypatch.setattr(folder, "check_ours", looked_at)
+    write(tmp_path, [make_result(2)], overwrite=True)
+    assert [track.track for track in read_results(tmp_path).tracks] == [2]
 
 
 @pytest.mark.parametrize("link", ["shots", "shots/1", "tracks.jsonl", "run.json.part", "report.html"])
@@ -267,7 +280,7 @@ class TestFull:
             from pathlib import Path
             drawn_result = runpy.run_path({DRAWN!r})["drawn_result"]
             from facesieve.stream.errors import OutputFull
-            from facesieve.stream.sinks import FolderSink
+            from facesieve.stream.sinks import FolderSink, folder
             from facesieve.stream.sinks.results import read_results
             out, written = Path({str(tmp_path)!r}) / "out", 0
             sink = FolderSink(out)
