@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
+TrackKey = tuple[str, str, int, int]
+"""Run of the service, camera, session, track: names a track of a live camera for ever."""
 
 CHIP_PX = 112
 UNCONFIRMED = -1

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .rows import F64, LiveTrack, TrackRow
+from ..types import TrackKey
+from .rows import F64, TrackRow
 from .store import IdentityStore
 from .templates import LEAST_WEIGHT
 
@@ -132,7 +133,7 @@ def delete_by_user(store: IdentityStore, identity: int, now_s: float, actor: str
     store.put_edit(now_s, identity, left=0, merged_from=merged_from, tracks=live_tracks(tracks))
 
 
-def live_tracks(tracks: Iterable[TrackRow]) -> list[LiveTrack]:
+def live_tracks(tracks: Iterable[TrackRow]) -> list[TrackKey]:
     """The names of those that are of live cameras."""
     return [name for name in (track.live for track in tracks) if name is not None]
 

@@ -9,11 +9,9 @@ from pathlib import PurePath
 import numpy as np
 import numpy.typing as npt
 
-from ..types import F32
+from ..types import F32, TrackKey
 
 F64 = npt.NDArray[np.float64]
-LiveTrack = tuple[str, str, int, int]
-"""Run of the service, camera, session, number: names a track of a live camera for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class TrackRow:
     pinned: bool = False
 
     @property
-    def live(self) -> LiveTrack | None:
+    def live(self) -> TrackKey | None:
         """What the service's events call a track of a live camera, whose folder is people/CAMERA/RUN-SESSION;
         None for a track of a file."""
         parts = PurePath(self.folder).parts
@@ -126,7 +124,7 @@ class Edit:
     identity: int
     merged_from: Sequence[int]
     left: int
-    tracks: Sequence[LiveTrack]
+    tracks: Sequence[TrackKey]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from .rows import Changes, Edit, LiveTrack, Revision
+from ..types import TrackKey
+from .rows import Changes, Edit, Revision
 from .sql_rows import IDENTITIES, identity_of, marks
 from .statements import Statements
 
@@ -72,7 +73,7 @@ class SqlLog(Statements):
         *,
         left: int,
         merged_from: Sequence[int] = (),
-        tracks: Sequence[LiveTrack] = (),
+        tracks: Sequence[TrackKey] = (),
     ) -> None:
         """See IdentityStore."""
         self._run("DELETE FROM edits WHERE at_s < ?", (at_s - EDITS_KEPT_S,))
@@ -106,5 +107,5 @@ class SqlLog(Statements):
         ]
 
 
-def _names(text: str) -> tuple[LiveTrack, ...]:
+def _names(text: str) -> tuple[TrackKey, ...]:
     return tuple((run, camera, session, track) for run, camera, session, track in json.loads(text))

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from .rows import F64, Changes, Edit, IdentityRow, LiveTrack, Revision, ShotRow, Sightings, TrackRow
+from ..types import TrackKey
+from .rows import F64, Changes, Edit, IdentityRow, Revision, ShotRow, Sightings, TrackRow
 
 
 class IdentityStore(Protocol):
@@ -112,7 +113,7 @@ class IdentityStore(Protocol):
         *,
         left: int,
         merged_from: Sequence[int] = (),
-        tracks: Sequence[LiveTrack] = (),
+        tracks: Sequence[TrackKey] = (),
     ) -> None:
         """Say to services that follow the store what became of a person, see Edit. at_s: Unix time."""
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from ..types import TrackKey
+
 SCHEMA: Final = "facesieve.event/1"
 Box = tuple[float, float, float, float]
-TrackKey = tuple[str, str, int, int]
-"""boot, camera, session, track: names a track for ever."""
 
 
 class _Record(BaseModel):

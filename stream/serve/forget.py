@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..identity.rows import Edit
+from ..types import TrackKey
 from .events import (
     CameraState,
     Event,
@@ -16,7 +17,6 @@ from .events import (
     Origin,
     Shot,
     TrackEnded,
-    TrackKey,
     TrackName,
     TrackStarted,
     key_of,

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...types import TrackKey
 from ..events import (
     Event,
     IdentityDeleted,
@@ -19,7 +20,6 @@ from ..events import (
     Shot,
     ShotFacts,
     TrackEnded,
-    TrackKey,
     key_of,
     track_key,
 )
