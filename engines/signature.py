@@ -45,6 +45,14 @@ class PixelInput:
             return (self.batch, 3, self.height, self.width)
         return self.shape
 
+    def check(self, declared: Shape, label: str) -> None:
+        """Raise ModelInvalid where a file declares its image input otherwise. The batch may differ, and what
+        either side leaves free: set to another size, a network may well run, on what it was not made for."""
+        sides = zip(declared[1:], self.network_shape[1:], strict=False)
+        if len(declared) != 4 or any(None not in pair and pair[0] != pair[1] for pair in sides):
+            wanted = describe(self.network_shape)
+            raise ModelInvalid(f"{label}: expected an input {wanted}, the file has {describe(declared)}")
+
     def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(n, h, w, 3) uint8 → the float32 tensor of the network, on the host."""
         x = pixels.astype(np.float32)

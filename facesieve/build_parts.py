@@ -70,7 +70,7 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
         raise WeightsUnavailable(f"{path}: no such file (a recogniser in ONNX)")
     networks = Networks(config, open_zoo(config))
     engine = networks.engine(path, None, exact=True)
-    image, *_ = (dtype for _, dtype in engine.inputs.values())
+    (declared, image), *_ = engine.inputs.values()
     bgr = False
     if image != np.uint8:
         engine.close()
@@ -79,6 +79,7 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
             raise ConfigError(
                 f"{path}: an unknown recogniser: say which pixels it wants, one of {', '.join(PIXELS)}"
             )
+        PIXELS[wanted].check(declared, str(path))
         engine, bgr = networks.engine(path, PIXELS[wanted], exact=True), wanted in BGR
     return OnnxEmbedder(engine, name=scorer_name(path), bgr=bgr)
 
@@ -149,9 +150,10 @@ class Parts:
                 # Only of the shipped student is it known that its ranking holds in bfloat16.
                 exact = not networks.is_shipped(path, SHIPPED_STUDENT)
                 engine = networks.engine(path, None, exact=exact)
-                image, *_ = (dtype for _, dtype in engine.inputs.values())
+                (declared, image), *_ = engine.inputs.values()
                 if image != np.uint8:  # the authors' exports: let the engine convert the pixels
                     engine.close()
+                    OnnxScorer.PIXELS.check(declared, str(path))
                     engine = networks.engine(path, OnnxScorer.PIXELS, exact=exact)
                 made = OnnxScorer(
                     engine,

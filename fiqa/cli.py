@@ -220,7 +220,7 @@ def _train_student(
             settings, lesson, out, student, lambda step, total, _: tick(step, total), stop=stop
         )
     if math.isfinite(run.best):
-        typer.echo(f"best validation loss {run.best:.4f}: {out / 'best.pth'}")
+        typer.echo(f"best validation loss {run.best:.4g}: {out / 'best.pth'}")
     _tell_end(run, steps_of(settings, lesson), stop, out / "checkpoint.pt")
 
 

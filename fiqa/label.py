@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,9 @@ def _label_batch(faces: FaceFolder, indices: range, teacher: Teacher, model: str
     rows = []
     for index in indices:
         name = faces.names[index]
+        if index in values and not all(map(math.isfinite, values[index])):
+            reasons[index] = "the network gives no number for it"
+            del values[index]
         if index in values:
             score, *components = (f"{value:.9g}" for value in values[index])
             rows.append([name, score, model, *components, ""])

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from facesieve.config import parse_config
 from facesieve.score import (
@@ -21,7 +22,7 @@ from facesieve.score import (
     score_paths,
     write_table,
 )
-from facesieve.stream.errors import SourceUnreadable
+from facesieve.stream.errors import ModelInvalid, SourceUnreadable
 from facesieve.stream.types import Crop, Quality
 
 
@@ -95,6 +96,29 @@ def test_a_table_without_landmarks_names_images_whose_face_is_found(tmp_path: Pa
     assert photo_row.quality is not None
     assert photo_row.quality == alone.quality
     assert chip.quality is not None
+
+
+def test_a_network_of_other_images_is_no_quality_network(tmp_path: Path, shared: Path) -> None:
+    """This one would run on any size and number of channels."""
+    path = tmp_path / "small.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x"], ["quality"], axes=[1, 2, 3], keepdims=0)],
+        "mean",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 96, 96])],
+        [helper.make_tensor_value_info("quality", TensorProto.FLOAT, ["n"])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    path.write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
+    config = parse_config(
+        {
+            "detector": {"kind": "yunet", "weights": shared / "models/yunet_n_dynamic.onnx"},
+            "scorer": {"kind": "student", "weights": path},
+        },
+        "test",
+    )
+    wanted = r"small\.onnx: expected an input \(\?, 3, 112, 112\), the file has \(\?, 3, 96, 96\)"
+    with pytest.raises(ModelInvalid, match=wanted):
+        list(score_paths([tmp_path], config))
 
 
 def test_a_film_is_no_image(tmp_path: Path, shared: Path) -> None:

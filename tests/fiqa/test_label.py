@@ -86,6 +86,24 @@ def test_rows_scores_and_reasons(tmp_path, chips, model):
     assert len(settings["recogniser_sha256"]) == 64
 
 
+class Overflowing(TinyRecogniser):
+    """No numbers for what is white all over."""
+
+    def forward(self, x):
+        return super().forward(x) / (x.mean(dim=(1, 2, 3)) < 0.99)[:, None]
+
+
+def test_what_the_network_gives_no_number_for_has_a_reason(tmp_path, chips, model):
+    cv2.imwrite(str(chips / "a/3.png"), np.full((112, 112, 3), 255, np.uint8))
+    out = tmp_path / "labels.csv"
+    broken = FaceQAN(Overflowing(), FaceQANSettings(steps=2, copies=3))
+    done = label_folder(chips, out, broken, model, batch=4)
+    (white,) = (row for row in rows_of(out) if row["file"] == "a/3.png")
+    assert (white["score"], white["q_adv"], white["reason"]) == ("", "", "the network gives no number for it")
+    assert (done.scored, done.refused) == (6, 3)
+    assert len(read_labels(out)) == 6
+
+
 class Interrupt(Exception):
     pass
 
