@@ -99,10 +99,16 @@ def _judge(name: str, figures: JudgeFigures, methods: Sequence[Method]) -> Itera
         if len(kinds) > 1:
             yield f"<p>{titles[kind]}</p>\n"
         yield _discards(figures, chosen)
-    curves = {method: one.curve for method, one in figures.methods.items()}
-    yield _plot(edc_plot(curves, figures.fnmr), "error-versus-discard curves")
-    areas = {method: one.areas[0.3] for method, one in figures.methods.items()}
-    yield _plot(interval_plot(areas, "pAUC@.3 (lower is better)"), "pAUC@.3 with intervals")
+    if figures.fnmr > 0:
+        curves = {method: one.curve for method, one in figures.methods.items()}
+        yield _plot(edc_plot(curves, figures.fnmr), "error-versus-discard curves")
+        areas = {method: one.areas[0.3] for method, one in figures.methods.items()}
+        yield _plot(interval_plot(areas, "pAUC@.3 (lower is better)"), "pAUC@.3 with intervals")
+    else:
+        yield (
+            "<p>No comparison of one person fails, so nothing here tells one score from another: a lower "
+            "<code>--fmr</code>, more or harder faces would.</p>\n"
+        )
     gaps = {m: one.selection.gap_closed for m, one in figures.methods.items() if one.selection is not None}
     if gaps and figures.random_fnmr is not None and figures.oracle_fnmr is not None:
         yield (

@@ -143,6 +143,17 @@ def test_evaluate(tmp_path: Path, faces: Path, recogniser: Path, table: Path) ->
     assert sorted((tmp_path / "cache").iterdir()) == kept
 
 
+def test_where_nothing_fails_the_page_says_so(tmp_path: Path, faces: Path, recogniser: Path) -> None:
+    """No empty plots: without an error there is no curve and no area."""
+    common = ("--fr", f"one={recogniser}", "--resamples", 2, "--cache", tmp_path / "cache")
+    pages = []
+    for fmr in (0.05, 0.9999):
+        call("evaluate", faces, *common, "--fmr", fmr, "--out", tmp_path / str(fmr))
+        pages.append((tmp_path / str(fmr) / "evaluation.html").read_text())
+    assert ["No comparison of one person fails" in page for page in pages] == [False, True]
+    assert len(list(plots(pages[0]))) - len(list(plots(pages[1]))) >= 2
+
+
 def test_the_page_needs_nothing_and_runs_nothing(
     tmp_path: Path, faces: Path, recogniser: Path, table: Path
 ) -> None:
