@@ -116,7 +116,8 @@ def _judge(name: str, figures: JudgeFigures, methods: Sequence[Method]) -> Itera
             f"{figures.oracle_fnmr:.4f}.</p>\n"
         )
         yield _tracks(figures, list(figures.methods))
-        yield _plot(interval_plot(gaps, "gap closed (higher is better)"), "gap closed with intervals")
+        if any(math.isfinite(gap.value) for gap in gaps.values()):
+            yield _plot(interval_plot(gaps, "gap closed (higher is better)"), "gap closed with intervals")
     if figures.templates is not None:
         yield _templates(figures)
 

@@ -151,7 +151,8 @@ def test_where_nothing_fails_the_page_says_so(tmp_path: Path, faces: Path, recog
         call("evaluate", faces, *common, "--fmr", fmr, "--out", tmp_path / str(fmr))
         pages.append((tmp_path / str(fmr) / "evaluation.html").read_text())
     assert ["No comparison of one person fails" in page for page in pages] == [False, True]
-    assert len(list(plots(pages[0]))) - len(list(plots(pages[1]))) >= 2
+    assert [page.count('alt="gap closed with intervals"') for page in pages] == [1, 0]
+    assert len(list(plots(pages[0]))) - len(list(plots(pages[1]))) == 3
 
 
 def test_the_page_needs_nothing_and_runs_nothing(
