@@ -19,6 +19,10 @@ import numpy as np
 from ports import free_port
 
 PYTHON = "/usr/bin/python3"  # Debian's, which has the GStreamer bindings
+AGAIN = ("sh", "-c", 'while kill -0 "$PPID"; do "$@"; sleep 0.2; done', "again")
+"""Before a command that is to run for as long as who started it, though it may end."""
+AT_MOST = ("timeout", "--foreground", "7200")
+"""Before one that would not end by itself, should nobody be left to end it."""
 
 
 def missing() -> str | None:
@@ -170,13 +174,12 @@ class Rtsp:
         port = self.mount(mount)
         if self._relays:
             port = self._relay.setdefault(mount, _Relay(port)).port
-        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1"]
+        command = [*AT_MOST, "ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1"]
         command += ["-i", str(_loopable(clip)), "-an", "-c:v", "copy", *options]
         command += ["-f", "rtp", f"rtp://127.0.0.1:{port}"]
         # The server listens for packets only while someone watches; a publisher that nobody hears gives up.
-        again = ["sh", "-c", 'while :; do "$@"; sleep 0.2; done', "publisher", *command]
         self._publishers[mount] = subprocess.Popen(
-            [*self._within, *again],
+            [*self._within, *AGAIN, *command],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -5,6 +5,7 @@ Each mount relays the H.264 that an FFmpeg publishes as RTP to 127.0.0.1:RTP_POR
 """
 
 import argparse
+import os
 import sys
 import time
 
@@ -56,7 +57,15 @@ def main() -> None:
         time.sleep(0.2)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    GLib.MainLoop().run()
+    loop, parent = GLib.MainLoop(), os.getppid()
+
+    def look() -> bool:
+        if os.getppid() != parent:  # whoever would have ended this is gone
+            loop.quit()
+        return True
+
+    GLib.timeout_add_seconds(5, look)
+    loop.run()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from live_servers import AGAIN, AT_MOST
 from patience import until
 from ports import free_port
 
-_FFMPEG = ("ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-re", "-stream_loop", "-1")
-_AGAIN = ("sh", "-c", 'while :; do "$@"; sleep 0.1; done', "server")
+_FFMPEG = (*AT_MOST, "ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-re", "-stream_loop", "-1")
 
 
 class _Process:
@@ -26,7 +26,7 @@ class _Process:
 
     def __init__(self, clip: Path, *output: str) -> None:
         self._process = subprocess.Popen(
-            [*_AGAIN, *_FFMPEG, "-i", str(clip), "-an", "-c:v", "copy", *output],
+            [*AGAIN, *_FFMPEG, "-i", str(clip), "-an", "-c:v", "copy", *output],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

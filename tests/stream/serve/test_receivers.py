@@ -245,9 +245,11 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
             pytest.fail("mosquitto (Debian package) is missing and FACESIEVE_REQUIRE_ALL is set")
         pytest.skip("mosquitto (Debian package) is missing")
     broker = Mosquitto(tmp_path)
-    broker.start()
-    yield broker
-    broker.kill()
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
 
 
 class Listener:
