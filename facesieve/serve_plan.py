@@ -29,6 +29,7 @@ def camera_plan(camera: CameraTable, config: ServeConfig) -> CameraPlan:
         connect_s=camera.connect_s,
         read_s=camera.read_s,
         rtsp_transport=camera.transport,
+        skip_damaged=camera.skip_damaged,
         max_pixels=camera.max_pixels,
         verify_tls=camera.verify_tls,
         realtime=camera.realtime,

@@ -125,7 +125,7 @@ class Camera:
 
     def _read(self, stream: LiveStream, watch: Watchdog) -> None:
         reading: Reading | None = None
-        converter, before = Converter(windows=_WINDOWS), self._status.undecodable
+        converter, before = Converter(windows=_WINDOWS), self._status
         for decoded, sent_s in stream:
             if self._stopping.is_set():
                 return
@@ -146,7 +146,8 @@ class Camera:
             frame = reading.due(decoded, sent_s, now, wall_s, self._hz)
             self._set(
                 frames=self._status.frames + 1,
-                undecodable=before + stream.undecodable,
+                undecodable=before.undecodable + stream.undecodable,
+                damaged=before.damaged + stream.damaged,
                 last_frame_s=wall_s,
                 size=(decoded.width, decoded.height),
             )
@@ -177,6 +178,7 @@ class Camera:
         sessions: int | None = None,
         frames: int | None = None,
         undecodable: int | None = None,
+        damaged: int | None = None,
         last_frame_s: float | None = None,
         size: tuple[int, int] | None = None,
         codec: str | None = None,
@@ -190,6 +192,7 @@ class Camera:
                 sessions=was.sessions if sessions is None else sessions,
                 frames=was.frames if frames is None else frames,
                 undecodable=was.undecodable if undecodable is None else undecodable,
+                damaged=was.damaged if damaged is None else damaged,
                 last_frame_s=was.last_frame_s if last_frame_s is None else last_frame_s,
                 width=width,
                 height=height,

@@ -24,6 +24,7 @@ from ..decode.timeline import Timeline
 from ..errors import SourceError
 from ..ports import Closing
 from .address import Address, Transport
+from .damage import Damage, heard
 
 _PROTOCOLS: dict[Transport, str] = {
     "rtsp": "rtsp,rtsps,rtp,udp,tcp,tls,crypto",
@@ -69,6 +70,7 @@ class LiveOptions:
 
     connect_s: to open it and learn what it carries. read_s: silence that ends it. rtsp_transport: of the
     media. max_pixels: larger frames end it. verify_tls: refuse certificates that do not check out.
+    skip_damaged: frames that a lost packet may have smeared are left out, see Damage; None: over UDP.
     realtime: a file is given out at its own pace; loop: and over again. device_size (WIDTHxHEIGHT),
     device_fps, device_format (mjpeg, yuyv422 …): what a USB camera is asked for; None is its own choice.
     """
@@ -83,6 +85,7 @@ class LiveOptions:
     device_size: str | None = None
     device_fps: float | None = None
     device_format: str | None = None
+    skip_damaged: bool | None = None
 
 
 class LiveStream(Closing):
@@ -117,6 +120,13 @@ class LiveStream(Closing):
         self.codec = codec.name
         self.rate = self._stream.average_rate or self._stream.guessed_rate
         self.undecodable = 0
+        skips = options.rtsp_transport == "udp" if options.skip_damaged is None else options.skip_damaged
+        self._damage = Damage(codec.name) if skips and address.transport != "file" else None
+
+    @property
+    def damaged(self) -> int:
+        """Frames left out because they may be smeared."""
+        return 0 if self._damage is None else self._damage.frames
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, float | None]]:
         """(frame, seconds as the camera has them) in presentation order; damaged frames are left out."""
@@ -149,6 +159,22 @@ class LiveStream(Closing):
         self._container.close()
 
     def _decoded(self) -> Iterator[VideoFrame]:
+        damage = self._damage
+        if damage is None:
+            yield from (frame for frame in self._frames() if self._is_whole(frame))
+            return
+        with heard() as told:
+            for frame in self._frames():
+                damage.hear(told)
+                if not damage.spoils(frame):
+                    yield frame
+
+    def _is_whole(self, frame: VideoFrame) -> bool:
+        self.undecodable += frame.is_corrupt
+        return not frame.is_corrupt
+
+    def _frames(self) -> Iterator[VideoFrame]:
+        """All frames of all packets, damaged or not."""
         is_file = self._address.transport == "file"
         for packet in self._packets():
             self._on_packet()
@@ -161,11 +187,7 @@ class LiveStream(Closing):
                 self.undecodable += 1
                 continue
             self._on_decoded(time.perf_counter() - began)
-            for frame in frames:
-                if frame.is_corrupt:
-                    self.undecodable += 1
-                else:
-                    yield frame
+            yield from frames
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         asked = time.monotonic()

@@ -47,7 +47,7 @@ class PairedCamera:
             name = f"{parts.name} ({what})"
             of_one = replace(parts, name=name, settings=own, buffer=tap, on_state=self._changed, sessions=0)
             if (was := parts.before) is not None:  # what status adds up is counted once
-                mine = replace(was, frames=0) if what == _MAIN else replace(was, undecodable=0)
+                mine = replace(was, frames=0) if what == _MAIN else replace(was, undecodable=0, damaged=0)
                 of_one = replace(of_one, before=replace(mine, camera=name, sessions=0))
             return Camera(address, of_one)
 
@@ -65,6 +65,7 @@ class PairedCamera:
             tries=max(main.tries, sub.tries),
             frames=sub.frames,
             undecodable=main.undecodable + sub.undecodable,
+            damaged=main.damaged + sub.damaged,
             unmatched=self._unmatched_before + self._pairs.unmatched,
             last_frame_s=sub.last_frame_s,
             width=main.width,

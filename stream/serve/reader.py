@@ -53,8 +53,8 @@ class CameraStatus:
     """What is known of a camera. since_s: Unix time of the last change of state. reason: of it, in words.
 
     sessions: unbroken stretches of frames begun so far. frames: decoded; undecodable: packets and frames that
-    were damaged. last_frame_s: Unix time of the newest frame. unmatched: frames of a sub-stream that had no
-    counterpart in the main stream.
+    were damaged; damaged: frames left out as a packet before them was lost. last_frame_s: Unix time of the
+    newest frame. unmatched: frames of a sub-stream that had no counterpart in the main stream.
     """
 
     camera: str
@@ -65,6 +65,7 @@ class CameraStatus:
     tries: int = 0
     frames: int = 0
     undecodable: int = 0
+    damaged: int = 0
     unmatched: int = 0
     last_frame_s: float | None = None
     width: int | None = None

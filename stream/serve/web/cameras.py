@@ -167,6 +167,7 @@ def _camera(web: Web, name: str, report: CameraReport) -> Camera:
         processed=report.processed,
         dropped=report.dropped,
         undecodable=status.undecodable,
+        damaged=status.damaged,
         unmatched=status.unmatched,
         last_frame_s=status.last_frame_s,
         width=status.width,

@@ -120,6 +120,7 @@ def _of_cameras(cameras: Mapping[str, CameraReport]) -> Iterator[Metric]:
     for camera, report in cameras.items():
         dropped.add_metric([camera, "overload"], report.dropped)
         dropped.add_metric([camera, "undecodable"], report.status.undecodable)
+        dropped.add_metric([camera, "damaged"], report.status.damaged)
         dropped.add_metric([camera, "unmatched"], report.status.unmatched)
         for one in State:
             state.add_metric([camera, str(one)], one is report.status.state)

@@ -66,7 +66,8 @@ class CameraChange(_CameraParts):
 
 class Camera(_Out):
     """A camera and how it fares. since_s, last_frame_s: Unix time. hz: frames a second that are looked at,
-    0 = all; degraded: fewer than asked for. unmatched: frames of a sub-stream that the main stream lacks.
+    0 = all; degraded: fewer than asked for. damaged: frames left out as a packet before them was lost.
+    unmatched: frames of a sub-stream that the main stream lacks.
     latency_ms: from decoded to done, median of the newest frames. quality: of the best shots, the newest
     counting most. soft: the picture has lost half of its usual detail, as when it goes out of focus.
     over_api: it came over the API; the others are in the configuration. sub_stream: faces are looked for in
@@ -82,6 +83,7 @@ class Camera(_Out):
     processed: int
     dropped: int
     undecodable: int
+    damaged: int
     unmatched: int
     last_frame_s: float | None
     width: int | None
