@@ -88,7 +88,7 @@ class LossyCamera:
             f"m=video {self._to[1]} RTP/AVP 96\na=rtpmap:96 H264/90000\na=fmtp:96 packetization-mode=1\n"
         )
         command = ["ffmpeg", "-nostdin", "-loglevel", "quiet", "-re", "-stream_loop", "-1", "-i", str(clip)]
-        command += ["-an", "-c:v", "copy", "-f", "rtp", "rtp://127.0.0.1:%d" % self._in.getsockname()[1]]
+        command += ["-an", "-c:v", "copy", "-f", "rtp", f"rtp://127.0.0.1:{self._in.getsockname()[1]}"]
         self._every = every
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._relay, daemon=True)
