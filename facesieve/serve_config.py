@@ -76,14 +76,14 @@ class CameraTable(Table):
     frame of the same moment, pair_tolerance_ms away at most; pair_frames of url are held for that.
     device_size, device_fps, device_format: what a USB camera is asked for; None is its own choice.
 
-    skip_damaged: after a lost packet frames are left out up to the next key frame; None = where transport is
-    udp. hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than they
-    are looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost). connect_s,
-    read_s: timeouts. stall_s: without a decodable frame, connect anew. frozen_s: the same for a picture that
-    does not change at all; None never. backoff_first_s, backoff_most_s: waits between tries. realtime: a file plays at
-    its own pace; loop: over and over. max_pixels: larger frames are refused. zones: faces whose middle lies
-    in none of them are not processed; without zones all are. masks: painted grey, and no face in them is
-    processed. Both are polygons in shares of the picture.
+    skip_damaged: after a lost packet frames are left out up to the next key frame; None = where transport
+    is udp. hz: detections a second, None = detector.hz. buffer: what happens when frames come faster than
+    they are looked at: latest (only the newest waits), drop_oldest, block (files: nothing is lost).
+    connect_s, read_s: timeouts. stall_s: without a decodable frame, connect anew. frozen_s: the same for
+    a picture that does not change at all; None never. backoff_first_s, backoff_most_s: waits between
+    tries. realtime: a file plays at its own pace; loop: over and over. max_pixels: larger frames are
+    refused. zones: faces whose middle lies in none of them are not processed; without zones all are.
+    masks: painted grey, and no face in them is processed. Both are polygons in shares of the picture.
     """
 
     name: Name
