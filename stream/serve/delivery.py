@@ -91,6 +91,7 @@ class _Line:
         self._took = Histogram(STAGE_BOUNDS_S)
         self._sent = self._refused = self._tries = 0
         self._failing, self._told_s = "", 0.0
+        self._marks = True
         self.thread = threading.Thread(target=self._run, name=f"deliver-{name}", daemon=True)
 
     def report(self) -> DeliveryReport:
@@ -151,4 +152,8 @@ class _Line:
         try:
             self._spool.done(self.name, seq)
         except OutputFull as error:
-            _LOG.warning("%s: an event may be sent again: %s", self.name, error)
+            if self._marks:
+                _LOG.warning("%s: after a restart events may be sent again: %s", self.name, error)
+            self._marks = False
+        else:
+            self._marks = True

@@ -84,6 +84,7 @@ class Spool(Closing):
         self._more = threading.Condition(self._lock)
         self._held: deque[tuple[Message, float]] = deque()
         self._dropped = self._final_dropped = 0
+        self._marks: dict[str, int] = {}  # how far sinks are, also where the disk took no note of it
         self.forgets = 0
         self._db = open_spool(path, self._sinks, sealer)
 
@@ -111,7 +112,10 @@ class Spool(Closing):
             return found
 
     def done(self, sink: str, seq: int) -> None:
-        """The sink has everything up to and with seq. What all sinks have is removed."""
+        """The sink has everything up to and with seq, and is given none of it again while this process lives.
+        What all sinks have is removed. Raises OutputFull: the next process may give it again."""
+        with self._lock:
+            self._marks[sink] = max(seq, self._marks.get(sink, 0))
         with self._writing() as db:
             db.execute("UPDATE sink SET done = max(done, ?) WHERE name = ?", (seq, sink))
             places = ",".join("?" * len(self._sinks))
@@ -231,9 +235,9 @@ class Spool(Closing):
 
     def _after(self, sink: str, limit: int) -> list[Spooled]:
         rows = self._db.execute(
-            "SELECT seq, body FROM event WHERE seq > (SELECT done FROM sink WHERE name = ?) "
+            "SELECT seq, body FROM event WHERE seq > max(?, (SELECT done FROM sink WHERE name = ?)) "
             "ORDER BY seq LIMIT ?",
-            (sink, limit),
+            (self._marks.get(sink, 0), sink, limit),
         ).fetchall()
         return [
             Spooled(seq, Message(self._sealed.event(body), self._images("image", "seq", seq)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from facesieve.stream.errors import OutputFull
 from facesieve.stream.serve import delivery
 from facesieve.stream.serve.delivery import Delivery, DeliveryFailed
 from facesieve.stream.serve.events import Message
@@ -88,3 +89,29 @@ def test_a_spool_that_cannot_be_read_is_told_of_and_tried_again(
     assert (
         caplog.records[0].getMessage().endswith("the spool cannot be read: database disk image is malformed")
     )
+
+
+def test_a_full_disk_has_nothing_sent_twice_and_is_told_of_once(
+    spool: Spool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OutputFull("no space left")
+
+    for number in range(2, 6):
+        status = CameraStatus("a", State.LIVE, 0.0)
+        spool.put(camera_state(status, "b", number, degraded=False, monotonic_s=0), 0.0)
+    monkeypatch.setattr(spool, "_writing", full)
+    sent, all_sent = list[str](), threading.Event()
+
+    class Notes(Taker):
+        def send(self, message: Message) -> None:
+            sent.append(message.event.id)
+            if message.event.id.endswith("-5"):
+                all_sent.set()
+
+    with Delivery(spool, {"out": Notes()}, rng=random.Random(0)):
+        assert all_sent.wait(LONG_S)
+    assert sent == [f"b/a/state-{number}" for number in range(1, 6)]
+    assert [record.getMessage() for record in caplog.records] == [
+        "out: after a restart events may be sent again: no space left"
+    ]

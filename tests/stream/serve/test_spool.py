@@ -181,6 +181,26 @@ def test_a_full_disk_holds_events_in_memory_and_they_are_written_when_there_is_r
         assert taken(spool, "a") == [f"b1/gate/1/{i}/0/ended" for i in range(7)]
 
 
+def test_what_a_sink_has_is_not_given_again_because_the_disk_takes_no_note_of_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OutputFull("no space left")
+
+    with Spool(path, ["a", "b"]) as spool:
+        for i in range(3):
+            spool.put(ended(i), 0.0)
+        writes = spool._writing
+        monkeypatch.setattr(spool, "_writing", full)
+        with pytest.raises(OutputFull):
+            spool.done("a", spool.next("a", 2)[-1].seq)
+        assert [item.message.event.track for item in spool.next("a")] == [2]  # type: ignore[union-attr]
+        assert len(spool.next("b")) == 3
+        monkeypatch.setattr(spool, "_writing", writes)
+    with Spool(path, ["a", "b"]) as spool:
+        assert len(spool.next("a")) == 3, "at least once"
+
+
 def test_a_disk_that_stays_full_costs_what_is_not_final_first(path: Path) -> None:
     with Spool(path, ["a"]) as spool:
         spool.put(ended(0), 0.0)
