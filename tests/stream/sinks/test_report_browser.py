@@ -71,6 +71,19 @@ def slide(page, name: str, value: float) -> None:
     )
 
 
+def test_two_people_fit_on_a_page_of_paper(tmp_path: Path, make_result, visit) -> None:
+    with FolderSink(tmp_path) as sink:
+        for track in range(4):
+            sink.write(make_result(track, (0.9, 0.8, 0.7), start_s=10.0 * track))
+        report = sink.finish({"source": {"name": "film", "duration_s": 40.0}})
+    page = visit(report)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1031})  # A4 less its margins, at 96 pixels an inch
+    heights = page.locator(".card").evaluate_all("cards => cards.map(c => c.getBoundingClientRect().height)")
+    assert len(heights) == 4
+    assert max(heights) < 1031 / 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_is_wider_than_the_screen(report: Path, visit, width: int, scheme: str) -> None:
