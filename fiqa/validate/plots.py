@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from .figures import Recognition, Regret
@@ -35,7 +36,8 @@ def regret_plot(regret: Regret) -> str:
     axes.bar(np.arange(1, len(values) + 1), values, color=KEPT, width=0.9)
     axes.axhline(regret.mean.value, color=IMPOSTOR, linestyle="--", label=f"mean {regret.mean.value:.3g}")
     axes.set(xlabel="tracks, worst first", ylabel="best available − kept")
-    axes.legend(frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend(frameon=False, loc="upper right")
     return _svg(figure)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from facesieve.engines.build.ranks import spearman
 from facesieve.fiqa.selection import Interval
-from facesieve.fiqa.validate.figures import Agreement, Recognition, agreement, recognition, regret
+from facesieve.fiqa.validate.figures import Agreement, Recognition, Regret, agreement, recognition, regret
+from facesieve.fiqa.validate.plots import regret_plot
 from facesieve.fiqa.validate.sample import Sample, draw, seen_together
 from facesieve.fiqa.validate.verdict import Thresholds, judge
 from facesieve.stream.sinks.candidates import CandidateRecord
@@ -237,3 +240,12 @@ class TestVerdict:
         assert verdict.line == (
             "FAIL: spearman cannot be told: too few faces; regret cannot be told: too few faces"
         )
+
+
+@pytest.mark.parametrize("tracks", [1, 2, 5])
+def test_tracks_are_counted_in_whole_numbers(tracks: int) -> None:
+    rows = np.arange(tracks)
+    svg = regret_plot(Regret(Interval(25.0, 25.0, 25.0), None, rows, np.full(tracks, 25.0), rows, rows))
+    ticks = re.findall(r">\s*(?:<!-- )?([0-9.]+)(?: -->)?\s*<", svg)
+    assert "1" in ticks
+    assert not [tick for tick in ticks if "." in tick]
