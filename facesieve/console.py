@@ -27,6 +27,8 @@ from .terminal import Terminal
 
 PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
+FAILED_MOST = 3
+"""Requirements named in the table of a track of which nothing was kept."""
 
 
 class Screen:
@@ -260,15 +262,20 @@ def _quality(quality: Quality) -> str:
 
 def _file(row: Row) -> Text:
     if row.file is None:
-        return Text(_why_none(row.summary.rejected), style="dim")
+        return Text(_why_none(row.summary), style="dim")
     return Text(f"{row.file} (not fit: {', '.join(row.unfit)})" if row.unfit else row.file)
 
 
-def _why_none(rejected: Any) -> str:
-    counts = ", ".join(
-        f"{str(reason).replace('_', ' ')} {count}" for reason, count in rejected.items() if count
-    )
-    return f"none kept: {counts}"
+def _why_none(summary: TrackSummary) -> str:
+    """The reasons and how many faces each; behind them the requirements that were failed most often."""
+    counts = ", ".join(f"{_worded(reason)} {count}" for reason, count in summary.rejected.items() if count)
+    worst = sorted(summary.failed, key=lambda name: (-summary.failed[name], name))[:FAILED_MOST]
+    failed = ", ".join(f"{_worded(name)} {summary.failed[name]}" for name in worst)
+    return f"none kept: {counts}" + (f" ({failed})" if failed else "")
+
+
+def _worded(name: str) -> str:
+    return str(name).replace("_", " ")
 
 
 def _clock(seconds: float) -> str:

@@ -177,7 +177,7 @@ def need_arrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as missing:
-        raise EngineUnavailable("Parquet needs `pip install facesieve[parquet]`") from missing
+        raise EngineUnavailable("Parquet needs `pip install 'facesieve[parquet]'`") from missing
 
 
 def write_parquet(path: Path, table: Table) -> int:

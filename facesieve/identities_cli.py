@@ -81,7 +81,10 @@ def show(identity: Id, store: StoreOption, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(record))
         return
-    typer.echo(f"identity {identity}: {len(tracks)} tracks, merged from {record['merged_from'] or 'none'}")
+    merged = ", ".join(map(str, record["merged_from"]))
+    typer.echo(
+        f"identity {identity}: {len(tracks)} track{'s'[len(tracks) == 1 :]}{merged and f', merged from {merged}'}"
+    )
     for track in record["tracks"]:
         span = f"{track['first_pts_s']:.2f}–{track['last_pts_s']:.2f} s"
         typer.echo(f"  row {track['row']}: {track['source']}, track {track['track']}, {span}")
@@ -135,7 +138,8 @@ def delete(
         for identity in identities:
             _known(people, identity)
         if not yes:
-            typer.confirm(f"Delete {len(identities)} people and all their pictures?", abort=True)
+            whom = "this person" if len(identities) == 1 else f"these {len(identities)} people"
+            typer.confirm(f"Delete {whom} and all their pictures?", abort=True)
         for identity in identities:
             _tell(f"identity {identity}", erase_person(people, identity))
             with _saying(), people.transaction():

@@ -13,7 +13,7 @@ from facesieve import console
 from facesieve.outcome import Outcome, Row
 from facesieve.stream.progress import Progress
 from facesieve.stream.testing import ListSource
-from facesieve.stream.types import Quality, TrackEnd, TrackSummary
+from facesieve.stream.types import Quality, Rejection, TrackEnd, TrackSummary
 
 
 def followed(source: ListSource, progress: Progress, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -71,6 +71,19 @@ def test_pictures_are_named_and_numbered_where_films_have_times(
     assert film[3] == ["2", "0:02.00", "–", "0:02.00", "1", "75", "%", "shots/2/1.jpg"]
     empty = table(Outcome("album", tmp_path, pictures=names), capsys)
     assert empty[2] == ["no", "face", "found"]
+
+
+def test_a_track_of_which_nothing_was_kept_says_what_its_faces_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rejected = {Rejection.SMALL: 1, Rejection.UNFIT: 8}
+    failed = {"eyes_open": 2, "head_size": 8, "sharpness": 2, "roll": 1}
+    unfit = TrackSummary("film", 1, None, 0.0, 1.0, 9, 9, 0, rejected, TrackEnd.LOST, failed=failed)
+    console.Screen(quiet=False, as_json=False, stop=threading.Event()).outcome(
+        Outcome("film", tmp_path, rows=[Row(unfit, None, None)])
+    )
+    told = " ".join(capsys.readouterr().out.split())
+    assert "none kept: small 1, unfit 8 (head size 8, eyes open 2, sharpness 2)" in told
 
 
 def test_pictures_have_no_real_time(
