@@ -81,10 +81,8 @@ def show(identity: Id, store: StoreOption, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(record))
         return
-    merged = ", ".join(map(str, record["merged_from"]))
-    typer.echo(
-        f"identity {identity}: {len(tracks)} track{'s'[len(tracks) == 1 :]}{merged and f', merged from {merged}'}"
-    )
+    merged = "".join(f", merged from {other}" for other in record["merged_from"])
+    typer.echo(f"identity {identity}: {len(tracks)} {'track' if len(tracks) == 1 else 'tracks'}{merged}")
     for track in record["tracks"]:
         span = f"{track['first_pts_s']:.2f}–{track['last_pts_s']:.2f} s"
         typer.echo(f"  row {track['row']}: {track['source']}, track {track['track']}, {span}")
