@@ -135,13 +135,17 @@ class LineFile(Closing):
 
 
 def check_ours(path: Path) -> None:
-    """Raise OutputUnwritable unless path is a file that begins as those of facesieve do; a link is none."""
+    """Raise OutputUnwritable unless path is a file that begins as those of facesieve do; a link is none. What
+    is gone meanwhile stands in nobody's way."""
     if path.is_symlink():
         raise OutputUnwritable(f"{str(path)!r} is a link: facesieve writes none and overwrites none")
-    if not path.is_file():
+    if path.exists() and not path.is_file():
         raise OutputUnwritable(f"expected a file of facesieve to overwrite, {str(path)!r} is none")
-    with path.open("rb") as file:
-        start = file.read(256)
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except FileNotFoundError:
+        return
     if start and _MARK not in start:
         raise OutputUnwritable(f"{str(path)!r} was not written by facesieve: it is not overwritten")
 

@@ -147,12 +147,17 @@ def test_a_file_that_only_has_the_name_is_not_overwritten(tmp_path: Path, make_r
     assert contents(tmp_path) == before
 
 
-def test_another_run_makes_way_at_the_same_moment(tmp_path: Path, make_result, monkeypatch) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_another_run_makes_way_at_the_same_moment(
+    tmp_path: Path, make_result, monkeypatch, first: bool
+) -> None:
     write(tmp_path, [make_result(1)])
 
     def looked_at(path: Path) -> None:
+        if first:
+            path.unlink()  # by the other
         check_ours(path)
-        path.unlink()  # by the other
+        path.unlink(missing_ok=True)
 
     check_ours = folder.check_ours
     monkeypatch.setattr(folder, "check_ours", looked_at)
