@@ -46,10 +46,15 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def layout(format_name: str) -> Layout | None:
-    """None for formats that cannot be cut bytewise: palettes, bit streams, Bayer, hardware surfaces."""
+    """None for formats that cannot be cut bytewise: palettes, bit streams, Bayer, hardware surfaces.
+
+    Nor those of floats: swscale makes no picture of most of them, which a window needs.
+    """
     form = VideoFormat(format_name, _PROBE_PX, _PROBE_PX)
     parts = form.components
     if not parts or form.has_palette or form.is_bit_stream or form.is_bayer:
+        return None
+    if "f16" in format_name or "f32" in format_name:
         return None
     bits = max(c.bits for c in parts)
     depth = 1 if bits <= 8 else 2 if bits <= 16 else 4
