@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from ..errors import FrameTooLarge, NoFrames, SourceEmpty, SourceUnreadable
 from ..ports import Closing
 from ..types import Frame
+from .aspect import pixel_aspect
 from .container import check_size, choose_video, open_container, reader
 from .deinterlace import Deinterlacer
 from .lookahead import Lookahead
@@ -36,8 +37,8 @@ class VideoSource(Closing):
     """The frames of a video file, or of a binary stream that need not be seekable, in presentation order.
 
     Times are the stream's own presentation times, see Timeline. Frames flagged interlaced are deinterlaced.
-    Rotation and mirroring of the container or the codec are applied. Frames may differ in size; pixels are
-    not stretched to a display aspect ratio.
+    Rotation and mirroring of the container or the codec are applied, and pixels that are not square are
+    stretched until they are (see pixel_aspect). Frames may differ in size.
 
     Damage: what decodes is yielded, packets that do not are skipped, and `damage` tells of it after the
     iteration. Frames that the decoder mended are yielded and counted; only in them, and in those predicted
@@ -93,6 +94,7 @@ class VideoSource(Closing):
         codec.thread_count = threads
         codec.thread_type = ThreadType.AUTO
         rate = stream.average_rate or stream.guessed_rate
+        self._aspect = pixel_aspect(stream)
         self._timeline = Timeline(rate)
         skips = hz and self._reader.seekable() and Lookahead.suits(stream, self._container.format.name)
         self._lookahead = Lookahead(hz, Timeline(rate)) if skips else None
@@ -154,7 +156,7 @@ class VideoSource(Closing):
                     at_s = place(frame.time)
                     if frame.is_corrupt:
                         self._losses.mended(at_s)
-                    picture = FramePicture(frame, converter, self._orientation(frame))
+                    picture = FramePicture(frame, converter, self._orientation(frame), self._aspect)
                     if self._lookahead is not None:
                         index = self._lookahead.index_of(frame.pts)
                     self._decoding.release()

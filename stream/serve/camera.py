@@ -138,7 +138,7 @@ class Camera:
                     self._end_session(broken or "it was asked for")
                 if broken:
                     _LOG.info("camera %s: %s: its tracks end", self.name, broken)
-                reading = Reading(self.name, stream.rate, converter)
+                reading = Reading(self.name, stream.rate, converter, stream.aspect)
                 self._set(sessions=self._status.sessions + 1)
                 if not renewed:
                     self._to(State.LIVE, broken)

@@ -18,6 +18,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from ..decode.aspect import pixel_aspect
 from ..decode.container import choose_video
 from ..decode.media import open_media
 from ..decode.timeline import Timeline
@@ -122,6 +123,11 @@ class LiveStream(Closing):
         self.undecodable = 0
         skips = options.rtsp_transport == "udp" if options.skip_damaged is None else options.skip_damaged
         self._damage = Damage(codec.name) if skips and address.transport != "file" else None
+
+    @property
+    def aspect(self) -> float:
+        """Of the pixels, see pixel_aspect; some streams tell it with their first frame only."""
+        return pixel_aspect(self._stream)
 
     @property
     def damaged(self) -> int:

@@ -21,10 +21,13 @@ _SET_S = 0.5
 
 
 class Reading:
-    """One session: the times of its frames, which are due, and whether the next still belongs to it."""
+    """One session: the times of its frames, which are due, and whether the next still belongs to it.
 
-    def __init__(self, name: str, rate: Fraction | None, converter: Converter) -> None:
-        self._name, self._converter = name, converter
+    aspect: of its pixels, see pixel_aspect.
+    """
+
+    def __init__(self, name: str, rate: Fraction | None, converter: Converter, aspect: float = 1.0) -> None:
+        self._name, self._converter, self._aspect = name, converter, aspect
         self._timeline, self._wall = Timeline(rate), WallClock()
         self._cadence, self._hz = Cadence(hz=0.0), 0.0
         self._orientations: dict[int, Orientation] = {}
@@ -69,7 +72,7 @@ class Reading:
         angle = decoded.rotation
         if angle not in self._orientations:
             self._orientations[angle] = of_frame(decoded)
-        picture = FramePicture(decoded, self._converter, self._orientations[angle])
+        picture = FramePicture(decoded, self._converter, self._orientations[angle], self._aspect)
         return Frame(self._name, index, at_s, shown_s, picture)
 
 

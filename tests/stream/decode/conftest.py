@@ -39,6 +39,7 @@ def make_clip(
     container: dict[str, str] | None = None,
     image: Callable[[int], np.ndarray] | None = None,
     form: str | None = None,
+    aspect: Fraction | None = None,
 ) -> Path:
     """Frame i shows grey level 20 + 20·i in its middle, at ticks[i] (default i) of time_base (1/rate)."""
     width, height = size
@@ -46,6 +47,8 @@ def make_clip(
         stream: Any = out.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.options = options or {}
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if time_base is not None:
             stream.codec_context.time_base = time_base
         if interlaced:

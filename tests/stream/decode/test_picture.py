@@ -99,6 +99,29 @@ def test_a_still_of_floats() -> None:
     np.testing.assert_array_equal(picture.region(10, 11, 30, 27), whole(frame)[11:27, 10:30])
 
 
+@pytest.mark.parametrize("aspect", [2.0, 0.5, 16 / 11])
+@pytest.mark.parametrize("orientation", [Orientation(), Orientation(transpose=True, mirror_x=True)])
+def test_pixels_that_are_not_square_are_stretched(aspect: float, orientation: Orientation) -> None:
+    frame = frame_of("yuv420p", 90, 64)
+    picture = FramePicture(frame, Converter(), orientation, aspect)
+    shown = (round(90 * aspect), 64) if aspect >= 1 else (90, round(64 / aspect))
+    assert (picture.width, picture.height) == orientation.size(*shown)
+    stretched = cv2.resize(whole(frame, 5), shown, interpolation=cv2.INTER_LINEAR)
+    full = orientation.upright(stretched).astype(int)
+    for x0, y0, x1, y1 in ((0, 0, picture.width, picture.height), (7, 11, 40, 38), (50, 60, 51, 61)):
+        region = picture.region(x0, y0, x1, y1)
+        assert region.shape == (y1 - y0, x1 - x0, 3)
+        assert np.abs(region - full[y0:y1, x0:x1]).max() <= 2, (x0, y0, x1, y1)
+    assert not picture.region(picture.width, 0, picture.width + 5, 5).any()
+    grey = picture.luma(3)
+    assert grey.shape == (-(-picture.height // 3), -(-picture.width // 3))
+    bright = cv2.cvtColor(full.astype(np.uint8), cv2.COLOR_RGB2GRAY)[::3, ::3]
+    assert np.corrcoef(grey.ravel(), bright.ravel())[0, 1] > 0.98
+    assert picture.scaled(20, 30).shape == (30, 20, 3)
+    small = cv2.resize(full.astype(np.uint8), (20, 30), interpolation=cv2.INTER_AREA)
+    assert np.abs(picture.scaled(20, 30) - small.astype(int)).mean() < 4
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 5), (17, 2), (63, 65), (129, 31)])
 def test_odd_sizes(size: tuple[int, int]) -> None:
     frame = frame_of("yuv420p", *size)

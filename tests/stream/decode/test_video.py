@@ -61,6 +61,31 @@ def test_frames_come_in_order_and_evenly(clip: Clip, name: str, keywords: dict[s
     assert (np.diff(greys(VideoSource(path))[:11]) > 10).all()
 
 
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [
+        (Fraction(2), (192, 64)),
+        (Fraction(16, 11), (140, 64)),
+        (Fraction(1, 2), (96, 128)),
+        (Fraction(200, 199), (96, 64)),  # rounding of an encoder
+        (Fraction(9), (96, 64)),  # nobody means that
+    ],
+)
+@pytest.mark.parametrize("name", ["wide.mp4", "wide.mkv", "wide.ts", "wide.h264"])
+def test_pixels_are_square(clip: Clip, name: str, aspect: Fraction, size: tuple[int, int]) -> None:
+    path = clip(name, frames=12, aspect=aspect, form="h264" if name.endswith("h264") else None)
+    with VideoSource(path) as source:
+        for frame in source:
+            picture = frame.picture
+            assert (picture.width, picture.height) == size
+            red, green = (
+                picture.region(2, 2, 3, 3)[0, 0],
+                picture.region(size[0] - 3, 2, size[0] - 2, 3)[0, 0],
+            )
+            assert red[0] > 200 > red[1]
+            assert green[1] > 200 > green[0]
+
+
 def test_variable_frame_rate_and_start_offset_are_kept(clip: Clip) -> None:
     ticks = [500, 540, 900, 910, 2400, 2401, 2433]
     path = clip("v.mkv", frames=7, ticks=ticks, time_base=Fraction(1, 1000))
