@@ -29,8 +29,8 @@ Order = Literal["rgb", "bgr"]
 
 
 class Picture(Protocol):
-    """The pixels of one decoded frame, converted only where asked for. As players show
-    it: rotation is applied, and pixels are square."""
+    """The pixels of one decoded frame, converted only where asked for. It is as players show it: rotation is
+    applied, and pixels are square."""
 
     @property
     def width(self) -> int:
