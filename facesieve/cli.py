@@ -17,6 +17,7 @@ from .fiqa import cli as fiqa
 from .fiqa.evaluate import cli as evaluation
 from .fiqa.validate import cli as validation
 from .stream.errors import EXIT_INTERRUPTED, EngineUnavailable, FacesieveError, OutputFull
+from .terminal import complain, give_up
 
 EXIT_NO_READER = 141
 """Whoever read standard output is gone: what a shell says of a program that SIGPIPE ended."""
@@ -33,13 +34,13 @@ class _Commands(TyperGroup):
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except BrokenPipeError:
-            _give_up_output()
+            give_up(sys.stdout)
             raise SystemExit(EXIT_NO_READER) from None
         except OSError as error:
             # every file of ours is written by `naming`, which names it: this one is standard output
             if error.errno != errno.ENOSPC or error.filename is not None:
                 raise
-            _give_up_output()
+            give_up(sys.stdout)
             raise OutputFull("cannot write standard output: no space left on device") from None
 
 
@@ -75,7 +76,8 @@ def main() -> None:
     except FacesieveError as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"error: {error}\n")
+        line = f"error: {error}\n"
+        complain(lambda: sys.stderr.write(line))
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
@@ -91,12 +93,8 @@ def main() -> None:
             "run again with --debug for the traceback and report it\n"
         )
         raise SystemExit(1) from None
-
-
-def _give_up_output() -> None:
-    """What is still buffered for standard output goes nowhere, so that the end of the process does not fail
-    once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        complain(lambda: None)  # what a log could not write must not fail again at the end of the process
 
 
 def _version(asked: bool) -> None:

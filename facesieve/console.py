@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .stream.pipeline import Progress
 from .stream.ports import FrameSource
 from .stream.sinks.revisions import revision_files
 from .stream.types import Quality, ShotRevision, TrackEnd, TrackResult, TrackSummary
-from .terminal import Terminal
+from .terminal import Terminal, complain
 
 PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
@@ -132,7 +133,8 @@ class Screen:
             self.error(f"{printable(outcome.spec)}: partial: {outcome.damage}")
         if outcome.interrupted and not self._quiet:
             kept = "what was finished is written" if begun else "nothing of it was begun"
-            self._err.print(Text(f"{printable(outcome.spec)}: interrupted; {kept}"), soft_wrap=True)
+            said = Text(f"{printable(outcome.spec)}: interrupted; {kept}")
+            complain(lambda: self._err.print(said, soft_wrap=True))
         if outcome.report is not None:
             self.report("Report", outcome.report)
 
@@ -144,8 +146,8 @@ class Screen:
 
     def error(self, message: str) -> None:
         """One clear line on stderr."""
-        with suppress(OSError):  # the exit code says it, too
-            self._err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
+        line = Text(f"error: {message}", style="bold red")
+        complain(lambda: self._err.print(line, soft_wrap=True))
 
     def check(self) -> None:
         """Raises the OSError that kept stdout from being written, if there was one."""
@@ -195,7 +197,7 @@ class Screen:
             if (watched := self._watched) is not None:
                 source, progress, meter = watched
                 line = f"{printable(source.name)}: {meter.facts(progress, stills=source.stills)}"
-                self._err.print(Text(line), soft_wrap=True)
+                complain(functools.partial(self._err.print, Text(line), soft_wrap=True))
 
 
 class _Meter:
