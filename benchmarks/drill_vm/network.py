@@ -88,7 +88,7 @@ def conditions(transport: Literal["tcp", "udp"]) -> list[dict[str, Any]]:
             again = camera.until("live", lambda: camera.status.state is State.LIVE)
             told = (
                 f"{(after.frames - before.frames) / took:.1f} of {FPS} frames a second, longest pause "
-                f"{gaps.max():.1f} s, {after.undecodable - before.undecodable} damaged left out, "
+                f"{gaps.max():.1f} s, {after.damaged - before.damaged} damaged left out, "
                 f"{smeared} of {len(pictures)} smeared, sessions {before.sessions} → {after.sessions}"
             )
             told += f"; {quoted(away)}, live {again:.1f} s after" if away else ""
