@@ -76,8 +76,7 @@ def main() -> None:
     except FacesieveError as error:
         if os.environ.get(DEBUG):
             raise
-        line = f"error: {error}\n"
-        complain(lambda: sys.stderr.write(line))
+        _tell(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
@@ -86,15 +85,19 @@ def main() -> None:
             raise
         if isinstance(error, ModuleNotFoundError) and error.name in OFFLINE_PACKAGES:
             needs = "`pip install 'facesieve[fiqa]'`"
-            sys.stderr.write(f"error: this command needs {needs} (there is no {error.name} here)\n")
+            _tell(f"error: this command needs {needs} (there is no {error.name} here)")
             raise SystemExit(EngineUnavailable.exit_code) from None
-        sys.stderr.write(
+        _tell(
             f"error: facesieve itself failed ({type(error).__name__}: {error}); "
-            "run again with --debug for the traceback and report it\n"
+            "run again with --debug for the traceback and report it"
         )
         raise SystemExit(1) from None
     finally:
         complain(lambda: None)  # what a log could not write must not fail again at the end of the process
+
+
+def _tell(line: str) -> None:
+    complain(lambda: sys.stderr.write(f"{line}\n"))
 
 
 def _version(asked: bool) -> None:

@@ -60,7 +60,7 @@ class StateLog:
 
     def _trouble(self, status: CameraStatus) -> None:
         first = self._lost_s is None
-        if self._lost_s is None:
+        if first:
             self._lost_s = status.since_s
         if first or status.reason != self._reason or abs(status.since_s - self._told_s) >= REMIND_S:
             self._reason, self._told_s = status.reason, status.since_s
