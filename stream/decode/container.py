@@ -140,17 +140,10 @@ def _accepted_formats() -> str:
 
 
 def open_container(source: Reader, max_pixels: int, shown: str) -> InputContainer:
-    """FFmpeg's demuxer over the reader. Raises NotVideo, SourceEmpty, SourceUnreadable."""
+    """FFmpeg's demuxer over the reader. Raises NotVideo, SourceEmpty, SourceUnreadable, FrameTooLarge."""
     head = source.peek()
     try:
-        return open_media(
-            source,
-            mode="r",
-            options={"max_pixels": str(max_pixels)},
-            # Custom I/O needs no protocol: whatever a demuxer would open besides is refused by this.
-            container_options={"protocol_whitelist": "none", "format_whitelist": _accepted_formats()},
-            buffer_size=_READ_BYTES,
-        )
+        container = _opened(source, {"max_pixels": str(max_pixels)})
     except (FFmpegError, ValueError, OSError) as error:
         source.raise_interrupt()
         if source.failure is not None:
@@ -158,6 +151,48 @@ def open_container(source: Reader, max_pixels: int, shown: str) -> InputContaine
         if source.read_bytes == 0:
             raise SourceEmpty(f"{shown}: no data came") from error
         raise NotVideo(f"{shown}: {_why(source, head, error)}") from error
+    if _unsized(container) and source.seekable():
+        try:
+            _check_unsized(source, max_pixels, shown)
+        except BaseException:
+            container.close()
+            raise
+    return container
+
+
+def _opened(source: Reader, options: dict[str, str]) -> InputContainer:
+    """options: of the decoders that look at the first packets."""
+    return open_media(
+        source,
+        mode="r",
+        options=options,
+        # Custom I/O needs no protocol: whatever a demuxer would open besides is refused by this.
+        container_options={"protocol_whitelist": "none", "format_whitelist": _accepted_formats()},
+        buffer_size=_READ_BYTES,
+    )
+
+
+def _films(container: InputContainer) -> list[VideoStream]:
+    """The video streams that are no cover art."""
+    return [s for s in container.streams.video if not s.disposition & _COVER]
+
+
+def _unsized(container: InputContainer) -> bool:
+    """Whether no video stream has a size: a decoder that finds one beyond the limit forgets it."""
+    sizes = [s.codec_context.width for s in _films(container) if s.codec_context is not None]
+    return bool(sizes) and not any(sizes)
+
+
+def _check_unsized(source: Reader, max_pixels: int, shown: str) -> None:
+    """Looks a second time, without limit but without making a frame; the reader stays where it is. Raises
+    FrameTooLarge."""
+    at = source.tell()
+    source.seek(0)
+    with suppress(FFmpegError, ValueError, OSError), _opened(source, {"skip_frame": "all"}) as container:
+        for stream in _films(container):
+            if stream.codec_context is not None:
+                check_size(stream, max_pixels, shown)
+    source.seek(at)
 
 
 def _why(source: Reader, head: bytes, error: Exception) -> str:
@@ -185,7 +220,7 @@ def _text(error: Exception) -> str:
 
 def choose_video(container: InputContainer, shown: str) -> VideoStream:
     """The stream to decode: no cover art; marked default, then largest, then first. The rest is discarded."""
-    streams = [s for s in container.streams.video if not s.disposition & _COVER]
+    streams = _films(container)
     known = [s for s in streams if s.codec_context is not None]
     if not known:
         if streams:

@@ -164,6 +164,24 @@ def test_one_clear_message(
     assert capfd.readouterr() == ("", ""), "FFmpeg's own log came through"
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("m.avi", "mjpeg", "yuvj420p"),
+        ("m.mjpeg", "mjpeg", "yuvj420p"),  # its container has no header that could tell
+        ("v.mp4", "mpeg4", "yuv420p"),
+        ("f.mkv", "ffv1", "yuv420p"),
+    ],
+)
+def test_a_size_beyond_the_limit_is_told_by_decoders_that_forget_it(
+    clip: Clip, name: str, codec: str, pixels: str
+) -> None:
+    path = clip(name, codec=codec, pixels=pixels, size=(640, 480))
+    assert read(path, max_pixels=640 * 480)[0] == 10
+    with pytest.raises(FrameTooLarge, match=f"{name}: frames of 640×480 are beyond the limit of 307199"):
+        VideoSource(path, max_pixels=640 * 480 - 1)
+
+
 def test_a_failing_disk(clip: Clip) -> None:
     class Failing:
         def __init__(self, data: bytes, good: int) -> None:
