@@ -1,15 +1,20 @@
 """What a container says about its own size: tells a file that was cut from one that is whole.
 
-Sources: ISO/IEC 14496-12 (box = size, type), RFC 8794 and RFC 9559 (EBML, Matroska), Microsoft's AVI RIFF
-reference. Only lengths are read, never the contents.
+Sources: ISO/IEC 14496-12 (box = size, type; §8.6 and §8.7 for the tables of an index), RFC 8794 and RFC 9559
+(EBML, Matroska), Microsoft's AVI RIFF reference. Only lengths and places are read, never the contents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx", b"uuid"}
+_NESTED = {b"mdia", b"minf", b"stbl"}
 _MAX_BOXES = 200_000
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -19,12 +24,19 @@ _SEGMENT = b"\x18\x53\x80\x67"
 class Extent:
     """kind: of container. missing_bytes: how many the file lacks of what it declares, 0 when whole.
 
-    has_index: False when an MP4's `moov` is absent, without which no frame can be found.
+    has_index: False when an MP4's `moov` is absent, without which no frame can be found. frames: so many have
+    a time in the index of an MP4; unplaced: so many of them no size or place within the file.
     """
 
     kind: str
     missing_bytes: int
     has_index: bool = True
+    frames: int = 0
+    unplaced: int = 0
+
+
+Place = tuple[int, int]
+"""First byte of something in the file, and the byte behind it."""
 
 
 def extent(file: BinaryIO, size_bytes: int) -> Extent | None:
@@ -41,24 +53,91 @@ def extent(file: BinaryIO, size_bytes: int) -> Extent | None:
 
 
 def _iso(file: BinaryIO, size_bytes: int) -> Extent:
-    at, has_index = 0, False
+    index: Place | None = None
+    for kind, (start, end) in _boxes(file, (0, size_bytes)):
+        if end > size_bytes:
+            return Extent("MP4", end - size_bytes, index is not None)
+        if kind == b"moov":
+            index = start, end
+    if index is None:
+        return Extent("MP4", 0, has_index=False)
+    frames = unplaced = 0
+    for kind, track in _boxes(file, index):
+        if kind == b"trak":
+            timed, placed = _timed_and_placed(file, _leaves(file, track), size_bytes)
+            frames += timed
+            unplaced += max(0, timed - placed)
+    return Extent("MP4", 0, frames=frames, unplaced=unplaced)
+
+
+def _boxes(file: BinaryIO, within: Place) -> Iterator[tuple[bytes, Place]]:
+    """Type and contents of the boxes side by side; the last may declare an end beyond theirs."""
+    at, last = within
     for _ in range(_MAX_BOXES):
-        if size_bytes - at < 8:
-            break
+        if last - at < 8:
+            return
         file.seek(at)
         head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        length, kind, header = int.from_bytes(head[:4], "big"), head[4:8], 8
         if length == 1:
-            length = int.from_bytes(head[8:16], "big")
+            length, header = int.from_bytes(head[8:16], "big"), 16
         elif length == 0:
-            length = size_bytes - at  # up to the end of the file
+            length = last - at  # up to the end of the file
         if length < 8 or not kind.isalnum():
-            break  # not a box: something was appended
+            return  # not a box: something was appended
+        yield kind, (at + header, at + length)
         at += length
-        if at > size_bytes:
-            return Extent("MP4", at - size_bytes, has_index)
-        has_index |= kind == b"moov"
-    return Extent("MP4", 0, has_index)
+
+
+def _leaves(file: BinaryIO, within: Place) -> dict[bytes, Place]:
+    """The first box of each type in a track; QuickTime has a second handler (hdlr) below the first."""
+    found: dict[bytes, Place] = {}
+    for kind, (start, end) in _boxes(file, within):
+        place = start, min(end, within[1])
+        found = (_leaves(file, place) if kind in _NESTED else {kind: place}) | found
+    return found
+
+
+def _timed_and_placed(file: BinaryIO, boxes: dict[bytes, Place], size_bytes: int) -> tuple[int, int]:
+    """How many frames of a track have a time, and how many a size and a chunk in the file; none of sound."""
+    if _contents(file, boxes.get(b"hdlr"))[8:12] != b"vide":
+        return 0, 0
+    timed = int(_table(file, boxes.get(b"stts"), ">u4", 2)[:, 0].sum(dtype=np.int64))
+    return timed, min(_sized(file, boxes, size_bytes), _in_chunks(file, boxes, size_bytes))
+
+
+def _sized(file: BinaryIO, boxes: dict[bytes, Place], size_bytes: int) -> int:
+    if b"stz2" in boxes:  # fields of 4, 8 or 16 bits, which cannot be large
+        return int.from_bytes(_contents(file, boxes[b"stz2"])[8:12], "big")
+    found = _contents(file, boxes.get(b"stsz"))
+    alike, count = int.from_bytes(found[4:8], "big"), int.from_bytes(found[8:12], "big")
+    if alike:
+        return count if alike <= size_bytes else 0
+    sizes = np.frombuffer(found, ">u4", max(0, min(count, len(found) // 4 - 3)), min(12, len(found)))
+    return int(((sizes > 0) & (sizes <= size_bytes)).sum())
+
+
+def _in_chunks(file: BinaryIO, boxes: dict[bytes, Place], size_bytes: int) -> int:
+    starts = _table(file, boxes.get(b"co64", boxes.get(b"stco")), ">u8" if b"co64" in boxes else ">u4", 1)
+    runs = _table(file, boxes.get(b"stsc"), ">u4", 3)  # first chunk from 1 on, frames in each, description
+    if not len(runs):
+        return 0
+    run = np.searchsorted(runs[:, 0], np.arange(1, len(starts) + 1), side="right") - 1
+    return int(runs[run, 1][(run >= 0) & (starts[:, 0] < size_bytes)].sum(dtype=np.int64))
+
+
+def _table(file: BinaryIO, place: Place | None, kind: str, columns: int) -> npt.NDArray[np.unsignedinteger]:
+    """(n, columns) of a box that counts its rows: as many as it counts, if it has as many."""
+    found, row_bytes = _contents(file, place), columns * np.dtype(kind).itemsize
+    rows = max(0, min(int.from_bytes(found[4:8], "big"), (len(found) - 8) // row_bytes))
+    return np.frombuffer(found, kind, rows * columns, min(8, len(found))).reshape(rows, columns)
+
+
+def _contents(file: BinaryIO, place: Place | None) -> bytes:
+    if place is None:
+        return b""
+    file.seek(place[0])
+    return file.read(place[1] - place[0])
 
 
 def _vint(data: bytes) -> tuple[int | None, int]:

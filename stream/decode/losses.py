@@ -39,14 +39,18 @@ class Losses:
 
     def truncated(self, what: str, declared_s: float | None) -> None:
         """The source ends before its end; declared_s: its whole duration, where known."""
-        self._cut = what if declared_s is None else f"{what} of {declared_s:.2f} s"
+        self._cut = f"truncated: {what}" + ("" if declared_s is None else f" of {declared_s:.2f} s")
+
+    def unplaced(self, count: int, frames: int) -> None:
+        """Frames that the container's index does not say the place of, of as many as it has times of."""
+        self._cut = f"damaged index: it places {frames - count} of {frames} frames"
 
     def summary(self, last_s: float | None) -> str | None:
         """One line, or None when nothing was lost. last_s: time of the last frame that came."""
         parts = []
         if self._cut is not None:
             until = "" if last_s is None else f", the last frame read is at {last_s:.2f} s"
-            parts.append(f"truncated: {self._cut}{until}")
+            parts.append(f"{self._cut}{until}")
         parts += [f"{what}: {count}, first {self._firsts[what]}" for what, count in self._counts.items()]
         return "; ".join(parts) or None
 
