@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 from .types import Frame
 
 Item = TypeVar("Item")
+_LATE = 2 / 3
+"""By how much of an interval a look may come late for a better frame: at 8 looks a second, any two of 25
+frames that follow each other."""
+_LATEST_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,8 @@ class Cadence:
     """Picks frames at a rate in the source's own time.
 
     hz: frames a second of video; 0 takes every frame. The first and the last frame are always taken, so that
-    a face of the last moment is not missed. Only pts decides, so the choice is the same at every run.
+    a face of the last moment is not missed. Only pts decides, and what a source itself has chosen, so the
+    choice is the same at every run.
     """
 
     def __init__(self, *, hz: float) -> None:
@@ -41,24 +46,49 @@ class Cadence:
 
         Frames that are not due leave no trace: without them, the others are chosen alike.
         """
-        next_s, interval_s = self._next_s, self._interval_s
-        if next_s is not None and pts_s - next_s + self._slack_s < 0:
-            return False
-        # stay on the grid while the film is steady, start a new one at the start and after a gap
-        on_grid = next_s is not None and pts_s - next_s < interval_s
-        self._next_s = (next_s if on_grid and next_s is not None else pts_s) + interval_s
-        return True
+        due = self.is_due(pts_s)
+        if due:
+            self.take(pts_s)
+        return due
+
+    def is_due(self, pts_s: float) -> bool:
+        """The same, of a frame that another may yet be taken for."""
+        return self._next_s is None or pts_s - self._next_s + self._slack_s >= 0
+
+    def latest_s(self, pts_s: float) -> float:
+        """Until when another frame may be taken for the one at pts_s, which is due."""
+        return self._moment(pts_s) + min(_LATE * self._interval_s, _LATEST_S)
+
+    def take(self, pts_s: float) -> None:
+        """The frame at pts_s is looked at."""
+        self._next_s = self._moment(pts_s) + self._interval_s
+
+    def _moment(self, pts_s: float) -> float:
+        """What a look at pts_s counts for: the grid's next moment while the film is steady; after a gap, as
+        at the start, the first of a new grid."""
+        return self._next_s if self._next_s is not None and not self._is_overdue(pts_s) else pts_s
+
+    def _is_overdue(self, pts_s: float) -> bool:
+        return self._next_s is None or pts_s - self._next_s >= self._interval_s
 
     def due(self, frames: Iterable[Frame]) -> Iterator[Counted]:
         """The chosen frames, in order. Their index tells of frames that the source left out."""
         passed: Frame | None = None
         for frame in frames:
             self.frames = max(self.frames, frame.index) + 1
-            passed = None if self.takes(frame.pts_s) else frame
+            passed = None if self._accepts(frame) else frame
             if passed is None:
                 yield Counted(frame, self.frames)
         if passed is not None:
             yield Counted(passed, self.frames)
+
+    def _accepts(self, frame: Frame) -> bool:
+        if frame.chosen is None:
+            return self.takes(frame.pts_s)
+        accepted = frame.chosen or self._is_overdue(frame.pts_s)  # or the chosen one was lost in damage
+        if accepted:
+            self.take(frame.pts_s)
+        return accepted
 
 
 class Prefetch(Generic[Item]):

@@ -75,7 +75,9 @@ class Frame:
     """One decoded frame; its pixels stay in the decoder's planes until asked for.
 
     source: name of the source. index: position in the source, from 0. pts_s: presentation time in seconds,
-    finite and strictly increasing within a source. wall_s: Unix time of arrival, live sources only.
+    finite and strictly increasing within a source. wall_s: Unix time of arrival, live sources only. chosen:
+    whether the source picked it to be looked at, of those near each moment that is due; None where it leaves
+    that to a Cadence.
     """
 
     source: str
@@ -83,6 +85,7 @@ class Frame:
     pts_s: float
     wall_s: float | None
     picture: Picture
+    chosen: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

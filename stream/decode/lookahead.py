@@ -1,10 +1,11 @@
-"""Leaves undecoded what nobody will look at: packets are held back until it is certain which those are."""
+"""Chooses the frames to look at before anything is decoded, and leaves undecoded what nobody will look at."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -16,21 +17,36 @@ from .timeline import Timeline
 _FORMATS = {"mov", "matroska"}
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 _REORDERED = 16  # the most frames sent before one that is shown before them (H.264, max_num_reorder_frames)
+_SLICES = {1, 2, 5}  # nal_unit_type of what holds (the first part of) a picture
+_MOST_UNITS = 64  # looked at for the first slice: the others before it are few
+
+
+class _Due(NamedTuple):
+    """A frame that is due, and until when another may be taken for it."""
+
+    pts: int
+    at_s: float
+    latest_s: float
 
 
 class Lookahead:
-    """Which packets of a stream a cadence wants decoded, and the place of their frames among all.
+    """Which packets of a stream are to be decoded and looked at, and the place of their frames among all.
 
-    The frames wanted are exactly those that a Cadence of this rate takes out of all frames, and the last one.
+    Packets are held back until that is certain. Of the frames near each moment that a cadence of this rate
+    has, the first is chosen that other frames refer to: it must be decoded in any case, and encoders spend
+    more bits on it. Where there is none, it is the first. The last frame of all is always decoded.
     """
 
-    def __init__(self, hz: float, timeline: Timeline) -> None:
+    def __init__(self, hz: float, timeline: Timeline, stream: VideoStream) -> None:
         """timeline: a fresh one, which places packets as the frames themselves will be placed."""
         self._cadence = Cadence(hz=hz)
         self._timeline = timeline
-        self._times: list[tuple[int, float]] = []  # heap of (pts, seconds), of packets not yet decided on
+        self._is_reference = reference_test(stream.codec_context.extradata)
+        self._times: list[tuple[int, float, bool]] = []  # heap of (pts, seconds, is reference), undecided
+        self._due: _Due | None = None
         self._shown: deque[int] = deque()  # pts of decided packets, as shown, from the last frame given out
         self._wanted: set[int] = set()
+        self._chosen: set[int] = set()  # of frames not given out yet
         self._next_index = 0
 
     @staticmethod
@@ -54,37 +70,60 @@ class Lookahead:
         for packet in packets:
             held.append(packet)
             if packet.pts is not None and packet.time_base is not None and not packet.is_discard:
-                heappush(self._times, (packet.pts, float(packet.pts * packet.time_base)))
+                at_s = float(packet.pts * packet.time_base)
+                heappush(self._times, (packet.pts, at_s, self._is_reference(packet)))
             if len(self._times) > _REORDERED:
                 self._decide()
-            while held and not (self._times and self._is_open(held[0])):
+            while held and not self._is_open(held[0]):
                 yield held[0], self._is_wanted(held.popleft())
         while self._times:
             pts = self._decide()
             if not self._times:
                 self._wanted.add(pts)
+        if self._due is not None:
+            self._choose(self._due.pts, self._due.at_s)
         for packet in held:
             yield packet, self._is_wanted(packet)
 
-    def index_of(self, pts: int | None) -> int:
-        """The index, among all frames of the source, of the next frame that the decoder gave out."""
+    def given_out(self, pts: int | None) -> tuple[int, bool | None]:
+        """Of the next frame that the decoder gave out: its index among all frames of the source, and whether
+        it was chosen (None: it has no time by which it could be)."""
         while self._shown and pts is not None and self._shown[0] < pts:
-            self._shown.popleft()
+            self._chosen.discard(self._shown.popleft())
             self._next_index += 1
+        chosen = None if pts is None else pts in self._chosen
         if self._shown and self._shown[0] == pts:
-            self._shown.popleft()
+            self._chosen.discard(self._shown.popleft())
         self._next_index += 1
-        return self._next_index - 1
+        return self._next_index - 1, chosen
 
     def _decide(self) -> int:
-        pts, seconds = heappop(self._times)
+        pts, seconds, is_reference = heappop(self._times)
         self._shown.append(pts)
-        if self._cadence.takes(self._timeline.place(seconds)):
-            self._wanted.add(pts)
+        at_s = self._timeline.place(seconds)
+        if self._due is not None and at_s > self._due.latest_s:
+            self._choose(self._due.pts, self._due.at_s)
+        if self._due is not None or self._cadence.is_due(at_s):
+            if is_reference:
+                self._choose(pts, at_s)
+            elif self._due is None:
+                self._due = _Due(pts, at_s, self._cadence.latest_s(at_s))
         return pts
 
+    def _choose(self, pts: int, at_s: float) -> None:
+        self._cadence.take(at_s)
+        self._wanted.add(pts)
+        self._chosen.add(pts)
+        self._due = None
+
     def _is_open(self, packet: Packet[VideoStream]) -> bool:
-        return packet.pts is not None and not packet.is_discard and packet.pts >= self._times[0][0]
+        undecided = self._due.pts if self._due is not None else self._times[0][0] if self._times else None
+        return (
+            undecided is not None
+            and packet.pts is not None
+            and not packet.is_discard
+            and packet.pts >= undecided
+        )
 
     def _is_wanted(self, packet: Packet[VideoStream]) -> bool:
         if packet.pts is None or packet.is_discard:
@@ -92,3 +131,25 @@ class Lookahead:
         wanted = packet.pts in self._wanted
         self._wanted.discard(packet.pts)
         return wanted
+
+
+def reference_test(extradata: bytes | None) -> Callable[[Packet[VideoStream]], bool]:
+    """Tells of a packet of H.264 in its length-prefixed form (ISO/IEC 14496-15) whether other frames may
+    refer to its own: nal_ref_idc of its first slice. Of other forms, all count as such."""
+    if not extradata or extradata[0] != 1 or len(extradata) < 5:
+        return lambda packet: True
+    length_bytes = (extradata[4] & 3) + 1
+
+    def is_reference(packet: Packet[VideoStream]) -> bool:
+        data, at = memoryview(packet), 0
+        for _ in range(_MOST_UNITS):
+            start = at + length_bytes
+            if start >= len(data):
+                break
+            header = data[start]
+            if header & 0x1F in _SLICES:
+                return header & 0x60 != 0
+            at = start + int.from_bytes(data[at:start], "big")
+        return True
+
+    return is_reference

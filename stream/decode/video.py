@@ -46,9 +46,9 @@ class VideoSource(Closing):
 
     path: a file, or anything with read(n) → bytes and seekable() (open streams are left open by close).
     threads: of the decoder, 0 for as many as there are cores. max_pixels: width × height at most. hz: the
-    rate of the Cadence that will choose among the frames, 0 for none: frames that it does not choose may be
-    missing, which costs nothing where no other frame is predicted from them. Those that come have the same
-    pixels, times and indices, and the last frame comes always.
+    rate of the Cadence that will choose among the frames, 0 for none. Where the stream tells which of them
+    others are predicted from, the source itself chooses (Frame.chosen), and frames that nobody needs may be
+    missing. Those that come have the same pixels, times and indices, and the last frame comes always.
 
     Raises SourceMissing, SourceEmpty, SourceUnreadable, NotVideo, NoVideoStream, FrameTooLarge when made;
     NoFrames, SourceUnreadable or FrameTooLarge from the iteration when not one frame came.
@@ -96,8 +96,8 @@ class VideoSource(Closing):
         rate = stream.average_rate or stream.guessed_rate
         self._aspect = pixel_aspect(stream)
         self._timeline = Timeline(rate)
-        skips = hz and self._reader.seekable() and Lookahead.suits(stream, self._container.format.name)
-        self._lookahead = Lookahead(hz, Timeline(rate)) if skips else None
+        skips = hz and Lookahead.suits(stream, self._container.format.name)
+        self._lookahead = Lookahead(hz, Timeline(rate), stream) if skips else None
         return stream
 
     @property
@@ -145,7 +145,8 @@ class VideoSource(Closing):
         return self._frames()
 
     def _frames(self) -> Iterator[Frame]:
-        converter, deinterlacer, place, index = Converter(), Deinterlacer(), self._timeline.place, 0
+        converter, deinterlacer, place = Converter(), Deinterlacer(), self._timeline.place
+        index, chosen = 0, None
         self._decoding.acquire()
         try:
             for decoded in self._decoded():
@@ -158,10 +159,10 @@ class VideoSource(Closing):
                         self._losses.mended(at_s)
                     picture = FramePicture(frame, converter, self._orientation(frame), self._aspect)
                     if self._lookahead is not None:
-                        index = self._lookahead.index_of(frame.pts)
+                        index, chosen = self._lookahead.given_out(frame.pts)
                     self._decoding.release()
                     try:
-                        yield Frame(self._name, index, at_s, None, picture)
+                        yield Frame(self._name, index, at_s, None, picture, chosen)
                     finally:
                         self._decoding.acquire()
                     index += 1

@@ -56,6 +56,33 @@ def test_frames_that_a_source_left_out_are_counted_and_change_nothing() -> None:
     assert cadence.frames == 100
 
 
+def test_what_the_source_chose_is_taken_and_what_it_lost_made_up_for() -> None:
+    chosen_at = {0, 4, 6, 10, 12, 16, 18}
+
+    def source(lost: set[int]) -> Iterator[Frame]:
+        for index in set(range(0, 21, 2)) - lost:
+            yield Frame("test", index, index / 25, None, PICTURE, index in chosen_at)
+
+    def seen(lost: set[int]) -> list[int]:
+        return [counted.frame.index for counted in Cadence(hz=8).due(source(lost))]
+
+    assert seen(set()) == [0, 4, 6, 10, 12, 16, 18, 20]
+    assert seen({6}) == [0, 4, 10, 12, 16, 18, 20]
+    assert seen({4, 6}) == [0, 8, 10, 12, 16, 18, 20]
+
+
+def test_a_frame_may_stand_for_one_due_before_it() -> None:
+    cadence = Cadence(hz=8)
+    cadence.take(0.0)
+    assert not cadence.is_due(0.12)
+    assert cadence.is_due(0.16)
+    assert cadence.latest_s(0.16) == pytest.approx(0.125 + 2 / 3 / 8)
+    cadence.take(0.2)  # keeps the grid
+    assert cadence.is_due(0.25)
+    assert not cadence.is_due(0.24)
+    assert Cadence(hz=0.1).latest_s(5.0) == 5.25
+
+
 def test_first_and_last_are_always_taken() -> None:
     assert chosen([0.0, 0.01, 0.02], 1) == [0.0, 0.02]
 
