@@ -15,30 +15,25 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
-from openvino import opset13 as ops
-from openvino.preprocess import PrePostProcessor
 
 from ..stream.errors import EngineClosed, EngineUnavailable, ModelInvalid
 from ..stream.ports import Closing
-from . import compiled_cache, onnx_wire
-from .openvino_graphs import fold_stem, join_heads
+from . import compiled_cache
+from .openvino_graphs import fold_stem
+from .openvino_networks import GRAPH_FORM, core, digest, read, reason, signature
 from .openvino_requests import Shares, divisible, parts
-from .signature import Feeds, PixelInput, Shape, Signature, check_feeds, sole_input
+from .signature import Feeds, PixelInput, Signature, check_feeds
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Hint = Literal["latency", "throughput"]
 _SPECIALISED_LIMIT = 16
-_LARGEST_TENSOR = 1 << 30
 log = logging.getLogger(__name__)
-_GRAPH_FORM = 4
-"""Of what _with_pixels and openvino_graphs write; a compiled network of another form must not be loaded."""
 _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 
 
@@ -76,11 +71,11 @@ class OpenVinoEngine(Closing):
         self._device = _available(device)
         self._config = _config(self._device, precision, threads, hint, streams)
         self._cache_dir = cache_dir
-        self._read = functools.partial(_read, model, self.label, pixels)
+        self._read = functools.partial(read, model, self.label, pixels)
         self._is_known = sha256 is not None
         self._network: Any = None if self._is_known else self._read()
-        self._key = (sha256 or _digest(model)) + repr(
-            (_GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
+        self._key = (sha256 or digest(model)) + repr(
+            (GRAPH_FORM, pixels, self._device, sorted(map(repr, self._config.items())))
         )
         self._inputs, self._outputs = self._stored_signatures() or self._signatures()
         self._rows = rows if divisible(self._inputs, self._outputs) else ()
@@ -169,7 +164,7 @@ class OpenVinoEngine(Closing):
 
     def _refused(self, arrays: list[npt.NDArray[Any]], failure: RuntimeError) -> ModelInvalid:
         shapes = {n: a.shape for n, a in zip(self._inputs, arrays, strict=True)}
-        return ModelInvalid(f"{self.label}: cannot run on {shapes}: {_reason(failure)}")
+        return ModelInvalid(f"{self.label}: cannot run on {shapes}: {reason(failure)}")
 
     def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         key = shapes if self._specialise else ()
@@ -184,13 +179,13 @@ class OpenVinoEngine(Closing):
     def _arithmetic(self) -> Any:
         """The type that kernels will compute in: the configured one, else the device's own choice."""
         chosen = self._config.get("INFERENCE_PRECISION_HINT")
-        return chosen or _core().get_property(self._device, "INFERENCE_PRECISION_HINT")
+        return chosen or core().get_property(self._device, "INFERENCE_PRECISION_HINT")
 
     def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         return self._compiled(shapes).create_infer_request()
 
     def _signatures(self) -> tuple[Signature, Signature]:
-        found = _signature(self._graph.inputs), _signature(self._graph.outputs)
+        found = signature(self._graph.inputs), signature(self._graph.outputs)
         if self._is_known and self._cache_dir is not None:
             with contextlib.suppress(EngineUnavailable):  # then the next start reads the graph, too
                 compiled_cache.save(self._cache_dir, self._signature_key(), _packed(found))
@@ -211,9 +206,9 @@ class OpenVinoEngine(Closing):
         blob = compiled_cache.load(self._cache_dir, key) if self._cache_dir is not None else None
         if blob is not None:
             try:
-                return _core().import_model(blob, self._device, self._config)
+                return core().import_model(blob, self._device, self._config)
             except RuntimeError as failure:  # compiled on another processor: cache folders move with disks
-                log.info("%s: its stored compilation is not for here: %s", self.label, _reason(failure))
+                log.info("%s: its stored compilation is not for here: %s", self.label, reason(failure))
         graph, started = self._graph, time.perf_counter()
         if shapes:
             graph = graph.clone()
@@ -222,10 +217,10 @@ class OpenVinoEngine(Closing):
                 fold_stem(graph)
         log.info("compiling %s%s for %s …", self.label, "".join(f" {list(s)}" for s in shapes), self._device)
         try:
-            compiled = _core().compile_model(graph, self._device, self._config)
+            compiled = core().compile_model(graph, self._device, self._config)
         except RuntimeError as failure:
             raise ModelInvalid(
-                f"{self.label}: {self._device} cannot compile it: {_reason(failure)}"
+                f"{self.label}: {self._device} cannot compile it: {reason(failure)}"
             ) from failure
         kept = ""
         if self._cache_dir is not None:
@@ -252,16 +247,11 @@ def _unpacked(stored: bytes) -> tuple[Signature, Signature]:
 
 def can_compute(precision: Precision, device: str = "CPU") -> bool:
     """Whether the device computes in that precision by itself."""
-    return precision.upper() in _core().get_property(_available(device), "OPTIMIZATION_CAPABILITIES")
-
-
-@functools.cache
-def _core() -> Any:
-    return ov.Core()
+    return precision.upper() in core().get_property(_available(device), "OPTIMIZATION_CAPABILITIES")
 
 
 def _available(device: str) -> str:
-    present = _core().available_devices
+    present = core().available_devices
     if device not in present and device.split(".")[0] not in present:
         raise EngineUnavailable(f"OpenVINO finds no device {device!r} here; it has {', '.join(present)}")
     return device
@@ -277,7 +267,7 @@ def _config(
     if streams is not None:
         config["NUM_STREAMS"] = streams
     if precision != "auto":
-        able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        able = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         if precision.upper() not in able:
             raise EngineUnavailable(
                 f"{device} cannot compute in {precision}; it can in {', '.join(sorted(able))}"
@@ -286,86 +276,3 @@ def _config(
     if threads:
         config["INFERENCE_NUM_THREADS"] = threads
     return config
-
-
-def _read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
-    if isinstance(model, Path) and not model.is_file():
-        raise ModelInvalid(f"{label}: no such file")
-    if isinstance(model, bytes) or model.suffix == ".onnx":
-        onnx_wire.check(model, label)
-    try:
-        graph = _core().read_model(model)
-    except RuntimeError as failure:
-        raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {_reason(failure)}") from failure
-    _check_sizes(graph, label)
-    return graph if pixels is None else _with_pixels(graph, label, pixels)
-
-
-def _check_sizes(graph: Any, label: str) -> None:
-    """Refuse a small file that makes a huge tensor, before a kernel tries to fill it."""
-    for node in graph.get_ops():
-        for output in node.outputs():
-            shape = output.get_partial_shape()
-            if shape.rank.is_dynamic:
-                continue
-            if (size := prod(d.get_length() for d in shape if d.is_static)) > _LARGEST_TENSOR:
-                name = node.get_friendly_name()
-                raise ModelInvalid(f"{label}: {name!r} makes a tensor of {size} values; refused")
-
-
-def _with_pixels(graph: Any, label: str, pixels: PixelInput) -> Any:
-    name = sole_input([i.get_any_name() for i in graph.inputs], label)
-    try:
-        graph.reshape({name: ov.PartialShape([-1 if d is None else d for d in pixels.network_shape])})
-    except RuntimeError as failure:
-        raise ModelInvalid(
-            f"{label}: its input cannot have the shape {pixels.network_shape}: {_reason(failure)}"
-        ) from failure
-    prepare = PrePostProcessor(graph)
-    image = prepare.input(0)
-    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    image.preprocess().convert_element_type(ov.Type.f32)
-    if any(pixels.mean):
-        image.preprocess().mean(list(pixels.mean))
-    if any(s != 1.0 for s in pixels.std):
-        image.preprocess().scale(list(pixels.std))
-    if not any(pixels.mean) and all(s == 1.0 for s in pixels.std):
-        image.preprocess().custom(_in_place)
-    image.model().set_layout(ov.Layout(pixels.layout))
-    built = prepare.build()
-    join_heads(built)
-    return built
-
-
-def _in_place(pixels: Any) -> Any:
-    """A clamp that changes no pixel. Without a node between them OpenVINO turns the layout before it converts
-    to floating point, and the first convolution turns it back; behind one, both turns cancel (a tenth of
-    YuNet's time)."""
-    return ops.clamp(pixels, 0.0, 255.0).output(0)
-
-
-def _signature(ports: Any) -> Signature:
-    found: dict[str, tuple[Shape, np.dtype[Any]]] = {}
-    for port in ports:
-        shape = tuple(d.get_length() if d.is_static else None for d in port.get_partial_shape())
-        found[port.get_any_name()] = (shape, np.dtype(port.get_element_type().to_dtype()))
-    return found
-
-
-def _digest(model: Path | bytes) -> str:
-    """Of everything that a network that was read is made of: a compiled one is stored under it."""
-    if isinstance(model, bytes):
-        return hashlib.sha256(model).hexdigest()
-    if model.suffix == ".onnx":
-        return onnx_wire.model_digest(model)
-    weights = model.with_suffix(".bin")
-    parts = (model, weights) if model.suffix == ".xml" and weights.is_file() else (model,)
-    return "".join(hashlib.sha256(part.read_bytes()).hexdigest() for part in parts)
-
-
-def _reason(failure: Exception) -> str:
-    """What OpenVINO says, without where in its sources it says so, and without headings."""
-    lines = [line.strip() for line in str(failure).splitlines()]
-    said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    told = [line for line in said if not line.endswith(":")] or said
-    return "; ".join(told[:2]) or str(failure)

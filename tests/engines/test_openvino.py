@@ -310,7 +310,7 @@ def test_a_known_network_is_read_only_to_compile_it(
     sha256 = hashlib.sha256(affine).hexdigest()
     with OpenVinoEngine(affine, sha256=sha256, precision="fp32", cache_dir=tmp_path) as first:
         signatures = first.inputs, first.outputs
-    monkeypatch.setattr("facesieve.engines.openvino._read", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("facesieve.engines.openvino.read", lambda *_: pytest.fail("read"))
     with OpenVinoEngine(affine, sha256=sha256, precision="fp32", cache_dir=tmp_path) as second:
         assert (second.inputs, second.outputs) == signatures
         np.testing.assert_array_equal(second.infer({"x": X})["y"], 2 * X + 1)

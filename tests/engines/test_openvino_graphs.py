@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from facesieve.engines import openvino
+from facesieve.engines import openvino, openvino_networks
 from facesieve.engines.models.scrfd import Scrfd
 from facesieve.engines.models.yunet import YuNet
 from facesieve.engines.openvino import OpenVinoEngine
@@ -158,7 +158,7 @@ def test_detectors_say_what_they_said(
             counted = kinds(engine._graph)
             sizes.append(counted["Convolution"] + counted["GroupConvolution"])
         if rewritten:
-            monkeypatch.setattr(openvino, "join_heads", lambda _: None)
+            monkeypatch.setattr(openvino_networks, "join_heads", lambda _: None)
     assert sizes[1] - sizes[0] == layers
     assert list(outputs[0]) == list(outputs[1])
     for name in outputs[0]:
