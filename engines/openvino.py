@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,14 +39,15 @@ _PRECISION = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 class OpenVinoEngine(Closing):
     """A network compiled by OpenVINO. Not for use by two threads at once.
 
-    model: a file, or the bytes of an ONNX model. sha256: its hash, if known, of all there is of it; it is not
-    read then where what it compiles to is stored. pixels: makes the input (n, h, w, 3) uint8 and compiles
-    the conversion into the graph. precision: of the arithmetic; "auto" is the device's own choice (bf16 on
-    CPUs with AMX). threads: 0 for all cores. hint: "throughput" shares the rows of a batch out over streams
-    that run at the same time, as many as the device finds best, or `streams`; they share the threads.
-    specialise: compile anew for each input shape (at most 16 are kept), which is faster to run; False
-    compiles once for all shapes. rows: specialise for batches of these sizes, 1 among them; others are run in
-    parts, where the network can be (see openvino_requests.divisible). cache_dir: keeps compiled networks.
+    model: a file, or the bytes of an ONNX model. name: what the log calls it, default as errors do. sha256:
+    its hash, if known, of all there is of it; it is not read then where what it compiles to is stored.
+    pixels: makes the input (n, h, w, 3) uint8 and compiles the conversion into the graph. precision: of the
+    arithmetic; "auto" is the device's own choice (bf16 on CPUs with AMX). threads: 0 for all cores. hint:
+    "throughput" shares the rows of a batch out over streams that run at the same time, as many as the device
+    finds best, or `streams`; they share the threads. specialise: compile anew for each input shape (at most
+    16 are kept), which is faster to run; False compiles once for all shapes. rows: specialise for batches of
+    these sizes, 1 among them; others are run in parts, where the network can be (see
+    openvino_requests.divisible). cache_dir: keeps compiled networks.
 
     Raises ModelInvalid for what is not a network, EngineUnavailable for an absent device or precision.
     """
@@ -56,6 +56,7 @@ class OpenVinoEngine(Closing):
         self,
         model: Path | bytes,
         *,
+        name: str | None = None,
         sha256: str | None = None,
         pixels: PixelInput | None = None,
         device: str = "CPU",
@@ -68,6 +69,7 @@ class OpenVinoEngine(Closing):
         cache_dir: Path | None = None,
     ) -> None:
         self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
+        self._name = name or self.label
         self._device = _available(device)
         self._config = _config(self._device, precision, threads, hint, streams)
         self._cache_dir = cache_dir
@@ -208,27 +210,26 @@ class OpenVinoEngine(Closing):
             try:
                 return core().import_model(blob, self._device, self._config)
             except RuntimeError as failure:  # compiled on another processor: cache folders move with disks
-                log.info("%s: its stored compilation is not for here: %s", self.label, reason(failure))
-        graph, started = self._graph, time.perf_counter()
+                log.info("%s: its stored compilation is not for here: %s", self._name, reason(failure))
+        graph = self._graph
         if shapes:
             graph = graph.clone()
             graph.reshape({i: ov.PartialShape(list(s)) for i, s in enumerate(shapes)})
             if self._arithmetic() == ov.Type.bf16:
                 fold_stem(graph)
-        log.info("compiling %s%s for %s …", self.label, "".join(f" {list(s)}" for s in shapes), self._device)
+        sizes = "".join(f", {'×'.join(map(str, shape))}" for shape in shapes)
+        once = "" if self._cache_dir is None else " (once; later starts load it)"
+        log.info("compiling %s for the %s%s%s", self._name, self._device, sizes, once)
         try:
             compiled = core().compile_model(graph, self._device, self._config)
         except RuntimeError as failure:
             raise ModelInvalid(
                 f"{self.label}: {self._device} cannot compile it: {reason(failure)}"
             ) from failure
-        kept = ""
         if self._cache_dir is not None:
             compiled_cache.save(self._cache_dir, key, compiled.export_model().getvalue())
-            kept = "; the next start loads it"
         if self._is_known:
             self._network = None
-        log.info("compiled %s in %.1f s%s", self.label, time.perf_counter() - started, kept)
         return compiled
 
 

@@ -83,9 +83,12 @@ class Networks:
         match self._config.engine:
             case OpenVinoConfig() as openvino:
                 frames = pixels is not None and pixels.height is None
+                known = self._store.known(self._hashes.get(path, ""))
                 return OpenVinoEngine(
                     path,
-                    sha256=self._whole(path),
+                    name=path.stem if known is None else known.name,
+                    # one's own may have data in other files; a model of the zoo is one file
+                    sha256=None if known is None else known.sha256,
                     pixels=pixels,
                     device=openvino.device,
                     precision="fp32" if exact and openvino.precision == "auto" else openvino.precision,
@@ -101,8 +104,3 @@ class Networks:
                 from .other_engines import other_engine  # costs every start otherwise
 
                 return other_engine(other, path, pixels)
-
-    def _whole(self, path: Path) -> str | None:
-        """The hash of a model of the zoo, each of which is one file; one's own may have data in others."""
-        sha256 = self._hashes.get(path)
-        return None if sha256 is None or self._store.known(sha256) is None else sha256
