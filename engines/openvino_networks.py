@@ -19,6 +19,7 @@ from .openvino_graphs import join_heads
 from .signature import PixelInput, Shape, Signature, sole_input
 
 _LARGEST_TENSOR = 1 << 30
+_HEAD_BYTES = 4096
 GRAPH_FORM = 4
 """Of what read and openvino_graphs write; a compiled network of another form must not be loaded."""
 
@@ -33,7 +34,7 @@ def read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
     """The graph, with uint8 pixels as its input if asked for. Raises ModelInvalid, naming the label."""
     if isinstance(model, Path) and not model.is_file():
         raise ModelInvalid(f"{label}: no such file")
-    if isinstance(model, bytes) or model.suffix == ".onnx":
+    if isinstance(model, bytes) or _is_onnx(model, label):
         onnx_wire.check(model, label)
     try:
         graph = core().read_model(model)
@@ -41,6 +42,18 @@ def read(model: Path | bytes, label: str, pixels: PixelInput | None) -> Any:
         raise ModelInvalid(f"{label}: not a network that OpenVINO reads: {reason(failure)}") from failure
     _check_sizes(graph, label)
     return graph if pixels is None else _with_pixels(graph, label, pixels)
+
+
+def _is_onnx(model: Path, label: str) -> bool:
+    """Whether a file is of neither of the other two forms. What is of none of the three must not reach
+    OpenVINO: it tries everything else that it knows on it, and TensorFlow's parser complains aloud."""
+    try:
+        with model.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise ModelInvalid(f"{label}: cannot be read ({error.strerror})") from error
+    is_lite = model.suffix == ".tflite" and head[4:8] == b"TFL3"  # OpenVINO asks for both
+    return not is_lite and not (head.lstrip().startswith(b"<") and b"<net" in head)
 
 
 def _check_sizes(graph: Any, label: str) -> None:
@@ -99,7 +112,7 @@ def digest(model: Path | bytes) -> str:
     """Of everything that a network that was read is made of: a compiled one is stored under it."""
     if isinstance(model, bytes):
         return hashlib.sha256(model).hexdigest()
-    if model.suffix == ".onnx":
+    if _is_onnx(model, str(model)):
         return onnx_wire.model_digest(model)
     weights = model.with_suffix(".bin")
     parts = (model, weights) if model.suffix == ".xml" and weights.is_file() else (model,)

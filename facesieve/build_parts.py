@@ -37,6 +37,7 @@ from .engines.models.recognisers import BGR, KNOWN, PIXELS, OnnxEmbedder, Pixels
 from .engines.models.scrfd import Scrfd
 from .engines.models.students import Calibration, OnnxScorer, scorer_name
 from .engines.models.yunet import YuNet
+from .engines.signature import sole_input
 from .engines.zoo.fetch import digest
 from .engines.zoo.store import Store
 from .identify import Linking
@@ -70,7 +71,7 @@ def build_embedder(config: Config, path: Path, pixels: Pixels | None = None) -> 
         raise WeightsUnavailable(f"{path}: no such file (a recogniser in ONNX)")
     networks = Networks(config, open_zoo(config))
     engine = networks.engine(path, None, exact=True)
-    (declared, image), *_ = engine.inputs.values()
+    declared, image = engine.inputs[sole_input(engine.inputs, str(path))]
     bgr = False
     if image != np.uint8:
         engine.close()
@@ -150,7 +151,7 @@ class Parts:
                 # Only of the shipped student is it known that its ranking holds in bfloat16.
                 exact = not networks.is_shipped(path, SHIPPED_STUDENT)
                 engine = networks.engine(path, None, exact=exact)
-                (declared, image), *_ = engine.inputs.values()
+                declared, image = engine.inputs[sole_input(engine.inputs, str(path))]
                 if image != np.uint8:  # the authors' exports: let the engine convert the pixels
                     engine.close()
                     OnnxScorer.PIXELS.check(declared, str(path))

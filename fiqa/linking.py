@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..engines.models.recognisers import KNOWN, PIXELS, OnnxEmbedder, Pixels
 from ..engines.models.students import Calibration, OnnxScorer, scorer_name
 from ..engines.openvino import OpenVinoEngine
+from ..engines.signature import sole_input
 from ..engines.zoo.fetch import digest
 from ..stream.errors import ConfigError, FacesieveError
 from ..stream.geometry import ARCFACE_POINTS
@@ -190,7 +191,7 @@ def open_model(path: Path, pixels: Pixels | None) -> Embedder | OnnxScorer:
     engine = OpenVinoEngine(path, threads=1, precision="fp32")
     if len(engine.outputs) == 2:
         return OnnxScorer(engine, name=scorer_name(path), calibration=Calibration.beside(path))
-    image, *_ = (dtype for _, dtype in engine.inputs.values())
+    _, image = engine.inputs[sole_input(engine.inputs, str(path))]
     if image != np.uint8:
         engine.close()
         wanted = pixels or KNOWN.get(digest(path))

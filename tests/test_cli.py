@@ -417,6 +417,23 @@ def test_an_unknown_scorer(run: Run, shared: Path, tmp_path: Path) -> None:
     assert_one_error(done, 2, "best", "analytical")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "cause"),
+    [
+        ("notes.txt", "a text", "not an ONNX model"),
+        ("idle.xml", '<net name="idle" version="11"><layers/></net>', "expected one input"),
+    ],
+)
+def test_a_scorer_that_is_none(
+    run: Run, shared: Path, tmp_path: Path, name: str, text: str, cause: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = run(
+        shared / "videos/single_face.mp4", "--out", tmp_path / "out", "--scorer", tmp_path / name, config=None
+    )
+    assert_one_error(done, 33, name, cause)
+
+
 def test_a_failing_source_does_not_stop_the_next(run: Run, shared: Path, tmp_path: Path) -> None:
     done = run(tmp_path / "gone.mp4", shared / "videos/single_face.mp4", "--out", tmp_path / "out")
     assert_one_error(done, 11, "gone.mp4")

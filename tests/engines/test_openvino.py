@@ -66,15 +66,39 @@ def test_closed(affine: bytes) -> None:
         _ = engine.precision
 
 
-def test_absent_device_and_file_and_text(affine: bytes, tmp_path: Path) -> None:
+def test_absent_device_and_file(affine: bytes, tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="no device 'TOASTER' here; it has CPU"):
         OpenVinoEngine(affine, device="TOASTER")
     with pytest.raises(ModelInvalid, match="no such file"):
         OpenVinoEngine(tmp_path / "none.onnx")
-    for name in ("text.onnx", "text.tflite", "text.xml"):
-        (tmp_path / name).write_text("not a network")
-        with pytest.raises(ModelInvalid, match="not a"):
-            OpenVinoEngine(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["text.onnx", "text.tflite", "text.xml", "text.txt", "text"])
+@pytest.mark.parametrize("data", [b"not a network", b"    TFL3 neither", b"<html> </html>"])
+def test_what_is_no_network_is_refused_in_our_words_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, data: bytes
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ModelInvalid, match=f"{name}: not a"):
+        OpenVinoEngine(tmp_path / name)
+    assert capfd.readouterr() == ("", ""), "OpenVINO's own parsers complained"
+
+
+def test_an_onnx_model_is_looked_through_whatever_its_name(affine: bytes, tmp_path: Path) -> None:
+    model = onnx.load_from_string(affine)
+    outside = model.graph.initializer[0]
+    outside.ClearField("raw_data")
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="../secret")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "secret").write_bytes(bytes(99))
+    path = tmp_path / "models" / "network.bin"
+    path.write_bytes(affine)
+    with OpenVinoEngine(path, precision="fp32") as engine:
+        np.testing.assert_array_equal(engine.infer({"x": X})["y"], 2 * X + 1)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelInvalid, match="secret"):
+        OpenVinoEngine(path)
 
 
 def test_a_huge_tensor_is_refused_whatever_the_batch() -> None:
