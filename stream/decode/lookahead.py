@@ -17,6 +17,7 @@ from .timeline import Timeline
 _FORMATS = {"mov", "matroska"}
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 _REORDERED = 16  # the most frames sent before one that is shown before them (H.264, max_num_reorder_frames)
+_MOST_HELD = 256  # more wait only behind a packet whose time is wrong: it is decoded then in any case
 _SLICES = {1, 2, 5}  # nal_unit_type of what holds (the first part of) a picture
 _MOST_UNITS = 64  # looked at for the first slice: the others before it are few
 
@@ -74,8 +75,9 @@ class Lookahead:
                 heappush(self._times, (packet.pts, at_s, self._is_reference(packet)))
             if len(self._times) > _REORDERED:
                 self._decide()
-            while held and not self._is_open(held[0]):
-                yield held[0], self._is_wanted(held.popleft())
+            while held and (len(held) > _MOST_HELD or not self._is_open(held[0])):
+                packet = held.popleft()
+                yield packet, self._is_open(packet) or self._is_wanted(packet)
         while self._times:
             pts = self._decide()
             if not self._times:

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from facesieve.stream.cadence import Cadence
 from facesieve.stream.decode import VideoSource
-from facesieve.stream.decode.lookahead import reference_test
+from facesieve.stream.decode.lookahead import Lookahead, reference_test
+from facesieve.stream.decode.timeline import Timeline
 from facesieve.stream.types import Frame
 
 # B-frames nothing refers to, in both containers; edit lists that drop frames; none to leave out; HEVC.
@@ -170,6 +172,28 @@ def test_variable_frame_rates_and_gaps(tmp_path: Path) -> None:
             pts_s for _, pts_s, _, _ in whole if before + 1 / 8 <= pts_s < after
         ]  # though they were due
         assert all(after - pts_s <= 2 / 3 / 8 + 1e-9 for pts_s in passed)
+
+
+def test_a_packet_far_in_the_future_does_not_hold_up_the_film(shared: Path) -> None:
+    with av.open(str(shared / "videos/WolfgangLanger_Pexels.mp4")) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        packets[20].pts = 10**15
+        read = 0
+
+        def counted() -> Iterator[Packet[VideoStream]]:
+            nonlocal read
+            for packet in packets:
+                read += 1
+                yield packet
+
+        given: list[bool] = []
+        for _, wanted in Lookahead(8, Timeline(24), stream).decided(counted()):
+            given.append(wanted)
+            assert read - len(given) <= 300
+    assert len(given) == len(packets) == read
+    assert given[20]
+    assert sum(given) < len(given) / 2
 
 
 @pytest.mark.parametrize(
