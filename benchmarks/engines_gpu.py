@@ -1,6 +1,6 @@
 """Runtimes on an NVIDIA GPU: TensorRT, ms an image, images a second and memory, beside the published ones.
 
-    pip install facesieve[tensorrt,fiqa] && python benchmarks/engines_gpu.py [--device 0] [GRAPH.onnx ...]
+    pip install 'facesieve[tensorrt,fiqa]' && python benchmarks/engines_gpu.py [--device 0] [GRAPH.onnx ...]
 
 Students of the authors' shapes with random weights (a network's speed does not hang on its values), the
 shipped one, and whatever graphs of uint8 chips are named (those that a build has put into fp16 or int8). Each

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the portable engine (`pip install facesieve[onnxruntime]`). Runs raw ONNX graphs.
+"""ONNX Runtime: the portable engine (`pip install 'facesieve[onnxruntime]'`). Runs raw ONNX graphs.
 
 Results don't depend on the number of threads (MLAS splits work over the rows and columns of an output, never
 over the terms of one sum; tests/engines/test_onnxruntime.py holds it); deterministic kernels are asked for.
@@ -59,7 +59,7 @@ class OnnxRuntimeEngine(Closing):
         except ImportError as missing:
             gpu = any(isinstance(provider, Cuda | TensorRT) for provider in providers)
             extra = "onnxruntime-gpu" if gpu else "onnxruntime"
-            raise EngineUnavailable(f"ONNX Runtime needs `pip install facesieve[{extra}]`") from missing
+            raise EngineUnavailable(f"ONNX Runtime needs `pip install 'facesieve[{extra}]'`") from missing
         self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
         if isinstance(model, Path) and not model.is_file():
             raise ModelInvalid(f"{self.label}: no such file")

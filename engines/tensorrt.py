@@ -1,4 +1,4 @@
-"""TensorRT: the engine of NVIDIA GPUs (`pip install facesieve[tensorrt]`). Compiles ONNX graphs into plans.
+"""TensorRT: the engine of NVIDIA GPUs (`pip install 'facesieve[tensorrt]'`). Compiles ONNX graphs into plans.
 
 A plan is built for one GPU, one TensorRT and one range of batches, which takes seconds to many minutes, so it
 is never built while a pipeline runs: TensorRTEngine.build makes it, the constructor loads it. Precision is

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..stream.errors import EngineError, EngineUnavailable, ModelInvalid
 from .tensorrt_plans import Gpu
 
-_NEEDS = "the TensorRT engine needs `pip install facesieve[tensorrt]`"
+_NEEDS = "the TensorRT engine needs `pip install 'facesieve[tensorrt]'`"
 _MAJOR = "11"
 _DTYPES = {
     "FLOAT": np.float32,

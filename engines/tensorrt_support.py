@@ -1,7 +1,7 @@
 """Whether a graph uses only what TensorRT's ONNX parser is published to take (tensorrt_operators.toml).
 
 For the machine that exports or builds a graph, so that what TensorRT would refuse on a GPU is found without
-one. Needs the onnx package (`pip install facesieve[fiqa]`); running a plan does not.
+one. Needs the onnx package (`pip install 'facesieve[fiqa]'`); running a plan does not.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def problems(model: bytes, label: str) -> tuple[str, ...]:
     try:
         import onnx
     except ImportError as missing:
-        raise EngineUnavailable("checking a graph needs `pip install facesieve[fiqa]`") from missing
+        raise EngineUnavailable("checking a graph needs `pip install 'facesieve[fiqa]'`") from missing
     try:
         graph_model = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
     except Exception as damage:  # protobuf's errors and onnx's have no common base

@@ -49,7 +49,7 @@ class Watch:
             from .stream.serve.web.trends import Trends
         except ImportError as missing:
             raise EngineUnavailable(
-                "the page and the API need `pip install facesieve[serve]`; --no-web serves without them"
+                "the page and the API need `pip install 'facesieve[serve]'`; --no-web serves without them"
             ) from missing
         self.feed: LiveFeed = LiveFeed(shots=config.serve.recent_shots)
         self.trends: Trends = Trends()

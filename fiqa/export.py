@@ -98,7 +98,7 @@ def _write_graph(network: nn.Module, path: Path) -> None:
     try:
         import onnxscript  # noqa: F401 - torch's exporter needs it and would fail deep inside
     except ImportError as missing:
-        raise EngineUnavailable("exporting to ONNX needs `pip install facesieve[fiqa]`") from missing
+        raise EngineUnavailable("exporting to ONNX needs `pip install 'facesieve[fiqa]'`") from missing
     example = torch.zeros((2, CHIP_PX, CHIP_PX, 3), dtype=torch.uint8)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -29,7 +29,7 @@ def need_arrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as missing:
-        raise EngineUnavailable("Parquet needs `pip install facesieve[parquet]`") from missing
+        raise EngineUnavailable("Parquet needs `pip install 'facesieve[parquet]'`") from missing
 
 
 def read_scored(path: Path) -> list[tuple[str, float]]:

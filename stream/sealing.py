@@ -72,7 +72,7 @@ class Encrypting:
         try:
             from cryptography.fernet import Fernet, InvalidToken, MultiFernet
         except ImportError as missing:
-            raise EngineUnavailable("encryption needs `pip install facesieve[serve]`") from missing
+            raise EngineUnavailable("encryption needs `pip install 'facesieve[serve]'`") from missing
         if not keys:
             raise ConfigError("expected at least one key to encrypt with")
         try:
@@ -118,7 +118,7 @@ def new_key() -> str:
     try:
         from cryptography.fernet import Fernet
     except ImportError as missing:
-        raise EngineUnavailable("encryption needs `pip install facesieve[serve]`") from missing
+        raise EngineUnavailable("encryption needs `pip install 'facesieve[serve]'`") from missing
     return Fernet.generate_key().decode()
 
 

@@ -27,7 +27,7 @@ def onnx_package() -> Any:
         import onnx
         import onnx.version_converter
     except ImportError as missing:
-        raise EngineUnavailable("making graphs needs `pip install facesieve[build]`") from missing
+        raise EngineUnavailable("making graphs needs `pip install 'facesieve[build]'`") from missing
     return onnx
 
 
@@ -38,7 +38,7 @@ def onnxruntime_tools() -> tuple[Any, Any]:
         from onnxruntime import quantization
         from onnxruntime.transformers import float16
     except ImportError as missing:
-        raise EngineUnavailable("making graphs needs `pip install facesieve[build]`") from missing
+        raise EngineUnavailable("making graphs needs `pip install 'facesieve[build]'`") from missing
     finally:
         # These put their own folder on the path when they are imported; its modules have everyday names.
         sys.path[:] = before

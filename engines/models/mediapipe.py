@@ -1,4 +1,4 @@
-"""MediaPipe's own face detector through its Tasks API (`pip install facesieve[mediapipe]`).
+"""MediaPipe's own face detector through its Tasks API (`pip install 'facesieve[mediapipe]'`).
 
 It brings opencv-contrib-python, which cannot live beside opencv-python-headless: an environment of its own.
 """
@@ -40,7 +40,7 @@ class MediaPipeTasks(Closing):
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
         except ImportError as missing:
-            raise EngineUnavailable("MediaPipe needs `pip install facesieve[mediapipe]`") from missing
+            raise EngineUnavailable("MediaPipe needs `pip install 'facesieve[mediapipe]'`") from missing
         options = vision.FaceDetectorOptions(
             base_options=BaseOptions(model_asset_path=str(model)),
             min_detection_confidence=min_score,

@@ -161,7 +161,7 @@ def _extra() -> Iterator[None]:
         yield
     except ImportError as missing:
         raise EngineUnavailable(
-            f"this command needs `pip install facesieve[fiqa]` ({missing.name} is missing)"
+            f"this command needs `pip install 'facesieve[fiqa]'` ({missing.name} is missing)"
         ) from missing
 
 

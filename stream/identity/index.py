@@ -70,16 +70,16 @@ class ExactIndex:
 
 
 class GraphIndex:
-    """usearch's HNSW graph, for millions (`pip install facesieve[index]`): approximate, so an entry near the
-    threshold may be missed (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search
-    using Hierarchical Navigable Small World graphs", 2018)."""
+    """usearch's HNSW graph, for millions (`pip install 'facesieve[index]'`): approximate, so an entry near
+    the threshold may be missed (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor
+    search using Hierarchical Navigable Small World graphs", 2018)."""
 
     def __init__(self, dimension: int) -> None:
         try:
             from usearch.index import Index
         except ImportError as missing:
             raise EngineUnavailable(
-                'identity.index = "usearch" needs `pip install facesieve[index]`'
+                "identity.index = 'usearch' needs `pip install 'facesieve[index]'`"
             ) from missing
         self._graph = Index(ndim=dimension, metric="ip", dtype="f32")
 

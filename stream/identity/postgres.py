@@ -1,4 +1,4 @@
-"""PostgreSQL as the store of several machines (`pip install facesieve[postgres]`). People are compared in
+"""PostgreSQL as the store of several machines (`pip install 'facesieve[postgres]'`). People are compared in
 memory, exactly, as with SQLite; vectors are kept as bytes, so that no extension is needed."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PostgresDatabase:
         try:
             import psycopg
         except ImportError as missing:
-            raise EngineUnavailable("a PostgreSQL store needs `pip install facesieve[postgres]`") from missing
+            raise EngineUnavailable("PostgreSQL needs `pip install 'facesieve[postgres]'`") from missing
         self.name = url.partition("?")[0]
         self._errors = psycopg.Error
         self._connect = functools.partial(psycopg.connect, url, autocommit=True, connect_timeout=10)

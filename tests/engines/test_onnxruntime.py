@@ -34,13 +34,13 @@ def test_values_and_signature(affine: bytes, tmp_path: Path) -> None:
 
 def test_missing_extra(affine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[onnxruntime\]"):
+    with pytest.raises(EngineUnavailable, match=r"pip install 'facesieve\[onnxruntime\]'"):
         OnnxRuntimeEngine(affine)
 
 
 def test_missing_extra_of_gpus(affine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[onnxruntime-gpu\]"):
+    with pytest.raises(EngineUnavailable, match=r"pip install 'facesieve\[onnxruntime-gpu\]'"):
         OnnxRuntimeEngine(affine, providers=[Cuda()])
 
 

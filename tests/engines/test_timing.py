@@ -48,14 +48,14 @@ def test_without_onnx_runtime_the_others_are_timed(
     student: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object, **__: object) -> None:
-        raise EngineUnavailable("ONNX Runtime needs `pip install facesieve[onnxruntime]`")
+        raise EngineUnavailable("ONNX Runtime needs `pip install 'facesieve[onnxruntime]'`")
 
     monkeypatch.setattr(timing, "OnnxRuntimeEngine", missing)
     said: list[str] = []
     path = saved(student(), tmp_path)
     found = timings(path, size=(64, 64), batches=(1,), seconds=0.0, say=said.append)
     assert {(t.engine, t.arithmetic, t.times_onnxruntime) for t in found} == {(*key, None) for key in HERE}
-    assert said[-1] == "onnxruntime: ONNX Runtime needs `pip install facesieve[onnxruntime]`"
+    assert said[-1] == "onnxruntime: ONNX Runtime needs `pip install 'facesieve[onnxruntime]'`"
 
 
 def test_a_network_without_images_is_named(affine: bytes, tmp_path: Path) -> None:

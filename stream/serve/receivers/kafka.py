@@ -29,7 +29,7 @@ class Kafka:
         try:
             from confluent_kafka import KafkaError, KafkaException, Producer
         except ImportError as missing:
-            raise EngineUnavailable("Kafka needs `pip install facesieve[kafka]`") from missing
+            raise EngineUnavailable("Kafka needs `pip install 'facesieve[kafka]'`") from missing
         self._topic, self._timeout_s, self._images = topic, timeout_s, images
         self._too_large, self._failed = KafkaError.MSG_SIZE_TOO_LARGE, KafkaException
         whole: dict[str, Any] = {

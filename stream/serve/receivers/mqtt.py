@@ -44,7 +44,7 @@ class Mqtt:
             import paho.mqtt.client as mqtt
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as missing:
-            raise EngineUnavailable("MQTT needs `pip install facesieve[serve]`") from missing
+            raise EngineUnavailable("MQTT needs `pip install 'facesieve[serve]'`") from missing
         if not prefix or "+" in prefix or "#" in prefix:
             raise ConfigError(f"expected an MQTT prefix without wildcards, got {prefix!r}")
         port = port or (8883 if tls else 1883)

@@ -38,7 +38,7 @@ class Webhook:
         try:
             import httpx
         except ImportError as missing:
-            raise EngineUnavailable("webhooks need `pip install facesieve[serve]`") from missing
+            raise EngineUnavailable("webhooks need `pip install 'facesieve[serve]'`") from missing
         try:
             parts = httpx.URL(url)
         except httpx.InvalidURL:  # whose message may show a part of it

@@ -176,7 +176,7 @@ def test_what_cannot_be_used(
 
 def test_mediapipe_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[mediapipe\]"):
+    with pytest.raises(EngineUnavailable, match=r"pip install 'facesieve\[mediapipe\]'"):
         MediaPipeTasks(tmp_path / "model.tflite")
 
 

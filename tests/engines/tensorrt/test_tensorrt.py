@@ -208,7 +208,7 @@ def test_a_type_without_a_numpy_type_is_refused(machine: Any) -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, affine: bytes) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[tensorrt\]"):
+    with pytest.raises(EngineUnavailable, match=r"pip install 'facesieve\[tensorrt\]'"):
         engine(affine)
 
 
@@ -217,7 +217,7 @@ def test_a_missing_cuda_package_is_named(
 ) -> None:
     for name in ("cuda", "cuda.bindings", "cuda.bindings.runtime"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(EngineUnavailable, match=r"pip install facesieve\[tensorrt\]"):
+    with pytest.raises(EngineUnavailable, match=r"pip install 'facesieve\[tensorrt\]'"):
         engine(affine)
 
 
