@@ -38,7 +38,9 @@ class Cadence:
             raise ValueError(f"expected 0 ≤ hz < inf, got {hz = }")
         self._interval_s = 1 / hz if hz else 0.0
         self._slack_s = 0.02 * self._interval_s  # so that rounded times of a steady film do not drift past
+        self._late_s = min(_LATE * self._interval_s, _LATEST_S)
         self._next_s: float | None = None
+        self._astray = False  # what the source chose was lost in damage, until one comes again that it chose
         self.frames = 0
 
     def takes(self, pts_s: float) -> bool:
@@ -57,7 +59,7 @@ class Cadence:
 
     def latest_s(self, pts_s: float) -> float:
         """Until when another frame may be taken for the one at pts_s, which is due."""
-        return self._moment(pts_s) + min(_LATE * self._interval_s, _LATEST_S)
+        return self._moment(pts_s) + self._late_s
 
     def take(self, pts_s: float) -> None:
         """The frame at pts_s is looked at."""
@@ -66,10 +68,8 @@ class Cadence:
     def _moment(self, pts_s: float) -> float:
         """What a look at pts_s counts for: the grid's next moment while the film is steady; after a gap, as
         at the start, the first of a new grid."""
-        return self._next_s if self._next_s is not None and not self._is_overdue(pts_s) else pts_s
-
-    def _is_overdue(self, pts_s: float) -> bool:
-        return self._next_s is None or pts_s - self._next_s >= self._interval_s
+        next_s = self._next_s
+        return next_s if next_s is not None and pts_s - next_s < self._interval_s else pts_s
 
     def due(self, frames: Iterable[Frame]) -> Iterator[Counted]:
         """The chosen frames, in order. Their index tells of frames that the source left out."""
@@ -83,12 +83,14 @@ class Cadence:
             yield Counted(passed, self.frames)
 
     def _accepts(self, frame: Frame) -> bool:
-        if frame.chosen is None:
+        if frame.chosen is None or (self._astray and not frame.chosen):
             return self.takes(frame.pts_s)
-        accepted = frame.chosen or self._is_overdue(frame.pts_s)  # or the chosen one was lost in damage
-        if accepted:
+        late = self._next_s is None or frame.pts_s - self._next_s > self._late_s
+        if frame.chosen or late:
+            self._astray = not frame.chosen
             self.take(frame.pts_s)
-        return accepted
+            return True
+        return False
 
 
 class Prefetch(Generic[Item]):

@@ -68,7 +68,11 @@ def test_what_the_source_chose_is_taken_and_what_it_lost_made_up_for() -> None:
 
     assert seen(set()) == [0, 4, 6, 10, 12, 16, 18, 20]
     assert seen({6}) == [0, 4, 10, 12, 16, 18, 20]
+    assert seen({4}) == [0, 6, 10, 12, 16, 18, 20]
     assert seen({4, 6}) == [0, 8, 10, 12, 16, 18, 20]
+    assert seen({16}) == [0, 4, 6, 10, 12, 18, 20]
+    # Where none of them comes, as if nothing had been chosen.
+    assert seen(chosen_at) == [2, 8, 14, 20]
 
 
 def test_a_frame_may_stand_for_one_due_before_it() -> None:
