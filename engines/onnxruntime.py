@@ -35,6 +35,16 @@ _ERRORS_ONLY = 3
 Provider = str | Cuda | TensorRT
 
 
+def onnxruntime(*, gpu: bool) -> Any:
+    """The package; EngineUnavailable if it is missing, which names the extra of GPUs where one is wanted."""
+    try:
+        import onnxruntime as ort
+    except ImportError as missing:
+        extra = "onnxruntime-gpu" if gpu else "onnxruntime"
+        raise EngineUnavailable(f"ONNX Runtime needs `pip install 'facesieve[{extra}]'`") from missing
+    return ort
+
+
 class OnnxRuntimeEngine(Closing):
     """A network run by ONNX Runtime. Not for use by two threads at once.
 
@@ -54,18 +64,14 @@ class OnnxRuntimeEngine(Closing):
         threads: int = 0,
         providers: Sequence[Provider] = ("CPUExecutionProvider",),
     ) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as missing:
-            gpu = any(isinstance(provider, Cuda | TensorRT) for provider in providers)
-            extra = "onnxruntime-gpu" if gpu else "onnxruntime"
-            raise EngineUnavailable(f"ONNX Runtime needs `pip install 'facesieve[{extra}]'`") from missing
+        gpu = any(isinstance(provider, Cuda | TensorRT) for provider in providers)
+        ort = onnxruntime(gpu=gpu)
         self.label = str(model) if isinstance(model, Path) else f"model of {len(model)} bytes"
         if isinstance(model, Path) and not model.is_file():
             raise ModelInvalid(f"{self.label}: no such file")
         onnx_wire.check(model, self.label)
         _require(providers, ort.get_available_providers())
-        if any(isinstance(provider, Cuda | TensorRT) for provider in providers):
+        if gpu:
             # CUDA and cuDNN that pip installed lie where no loader looks. What is missing it prints.
             with contextlib.redirect_stdout(sys.stderr):
                 ort.preload_dlls()

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .build_networks import ModelFacts, check_licences, open_zoo
+from .build_networks import ModelFacts, check_licences, check_packages, open_zoo
 from .build_parts import CONTINUING_SCORE, SHIPPED_STUDENT, Parts, build_embedder
 from .config import (
     ByteTrackConfig,
@@ -71,6 +71,7 @@ def build(config: Config, store: Store | None = None, *, sharing: Sharing | None
     with ExitStack() as stack:
         store = store or open_zoo(config)
         check_licences(config, store)
+        check_packages(config)
         parts = Parts(config, store, stack)
         policy = _policy(config)
         judges = config.components.enabled or policy.judges_components

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .config import Config, OnnxRuntimeConfig, OpenVinoConfig, StudentConfig, TensorRTConfig
+from .config import (
+    Config,
+    MediaPipeConfig,
+    OnnxRuntimeConfig,
+    OpenVinoConfig,
+    StudentConfig,
+    TensorRTConfig,
+)
+from .engines.models.mediapipe import tasks
 from .engines.openvino import OpenVinoEngine
 from .engines.signature import PixelInput
 from .engines.zoo.fetch import digest
@@ -41,6 +49,16 @@ def check_licences(config: Config, store: Store) -> None:
     for path in (*config.models.paths.values(), own, config.detector.weights):
         if path is not None:
             store.allow(path)
+
+
+def check_packages(config: Config) -> None:
+    """Refuses a detector or engine whose package is not installed, before anything is fetched."""
+    if isinstance(config.detector, MediaPipeConfig):
+        tasks()
+    if not isinstance(config.engine, OpenVinoConfig):
+        from .other_engines import check_package  # costs every start otherwise
+
+        check_package(config.engine)
 
 
 class Networks:

@@ -7,15 +7,25 @@ from pathlib import Path
 from .config import OnnxRuntimeConfig, TensorRTConfig
 from .engines.models.letterbox import STRIDE, FaceSized
 from .engines.onnx_wire import input_names
-from .engines.onnxruntime import OnnxRuntimeEngine, Provider
+from .engines.onnxruntime import OnnxRuntimeEngine, Provider, onnxruntime
 from .engines.onnxruntime_providers import Cuda
 from .engines.onnxruntime_providers import TensorRT as ProviderTensorRT
 from .engines.signature import PixelInput
 from .engines.tensorrt import TensorRTEngine
+from .engines.tensorrt_device import tensorrt
 from .engines.tensorrt_plans import FreeSize, PlanOptions, Profile
 from .engines.zoo.store import cache_folder
 from .stream.errors import ConfigError
 from .stream.ports import Engine
+
+
+def check_package(config: OnnxRuntimeConfig | TensorRTConfig) -> None:
+    """Raises EngineUnavailable where what the engine needs is not installed."""
+    match config:
+        case OnnxRuntimeConfig():
+            onnxruntime(gpu=config.provider != "cpu")
+        case TensorRTConfig():
+            tensorrt()
 
 
 def other_engine(config: OnnxRuntimeConfig | TensorRTConfig, path: Path, pixels: PixelInput | None) -> Engine:

@@ -152,6 +152,25 @@ def test_a_first_start_says_what_it_compiles_and_the_second_does_not(
 
 
 @pytest.mark.parametrize(
+    ("table", "extra"),
+    [
+        ({"detector": {"kind": "mediapipe"}}, "mediapipe"),
+        ({"engine": {"kind": "onnxruntime"}}, "onnxruntime"),
+        ({"engine": {"kind": "onnxruntime", "provider": "cuda"}}, "onnxruntime-gpu"),
+        ({"engine": {"kind": "tensorrt"}}, "tensorrt"),
+    ],
+)
+def test_a_missing_package_is_told_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: dict[str, object], extra: str
+) -> None:
+    for package in ("mediapipe", "onnxruntime", "tensorrt"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(Store, "path", lambda *_, **__: pytest.fail("looked for weights"))
+    with pytest.raises(EngineUnavailable, match=rf"pip install 'facesieve\[{extra}\]'"):
+        build(parse_config(table, "test"), Store(tmp_path))
+
+
+@pytest.mark.parametrize(
     ("engine", "message"),
     [
         ({"streams": 2}, 'streams are for hint = "throughput"'),

@@ -18,6 +18,16 @@ from .facemesh import FaceMesh
 from .suppression import strongest
 
 
+def tasks() -> tuple[Any, Any, Any]:
+    """The package, its options and its vision tasks; EngineUnavailable if it is missing."""
+    try:
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions, vision
+    except ImportError as missing:
+        raise EngineUnavailable("MediaPipe needs `pip install 'facesieve[mediapipe]'`") from missing
+    return mediapipe, BaseOptions, vision
+
+
 class MediaPipeTasks(Closing):
     """BlazeFace as MediaPipe runs it.
 
@@ -36,13 +46,9 @@ class MediaPipeTasks(Closing):
         min_score: float = 0.5,
         nms_iou: float = 0.3,
     ) -> None:
-        try:
-            import mediapipe
-            from mediapipe.tasks.python import BaseOptions, vision
-        except ImportError as missing:
-            raise EngineUnavailable("MediaPipe needs `pip install 'facesieve[mediapipe]'`") from missing
+        mediapipe, base_options, vision = tasks()
         options = vision.FaceDetectorOptions(
-            base_options=BaseOptions(model_asset_path=str(model)),
+            base_options=base_options(model_asset_path=str(model)),
             min_detection_confidence=min_score,
             min_suppression_threshold=nms_iou,
         )

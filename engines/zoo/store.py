@@ -159,7 +159,7 @@ class Store:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.info("%s: another process is fetching it; waiting", model.name)
+                log.info("%s: it is being fetched already; waiting", model.name)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
