@@ -60,7 +60,7 @@ def test_what_the_source_chose_is_taken_and_what_it_lost_made_up_for() -> None:
     chosen_at = {0, 4, 6, 10, 12, 16, 18}
 
     def source(lost: set[int]) -> Iterator[Frame]:
-        for index in set(range(0, 21, 2)) - lost:
+        for index in sorted(set(range(0, 21, 2)) - lost):
             yield Frame("test", index, index / 25, None, PICTURE, index in chosen_at)
 
     def seen(lost: set[int]) -> list[int]:
