@@ -85,7 +85,12 @@ def run(
         typer.Option(help="commercial refuses models that do not allow it, before any is fetched."),
     ] = None,
     keep_candidates: Annotated[
-        bool, typer.Option("--keep-candidates", help="Store the chips of all scored faces, for `validate`.")
+        bool,
+        typer.Option(
+            "--keep-candidates",
+            help="Store the chips of all scored faces, for `validate`; none is left unscored then "
+            "(selection.skip_hopeless is off).",
+        ),
     ] = False,
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Store the box of every tracked detection, for `export`.")
