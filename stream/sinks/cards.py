@@ -183,26 +183,23 @@ class Card:
             by_source.setdefault(seen.source, []).append(stay(track, self._kept.get(seen, ()), self._look))
         if len(self._tracks) < 2 or all(self._look.gallery.sources[s].stills for s in by_source):
             return ""
-        ends = {s: self._length(s) for s in by_source}
-        whole = max(ends.values())
+        sources = [self._look.gallery.sources[s].results for s in by_source]
+        begin_s = min(found.begin_s for found in sources)
+        times = Axis(begin_s, max(begin_s + 1e-3, *(found.end_s for found in sources)))
         rows = []
         for source in list(by_source)[:_LANES]:
             where = self._look.gallery.sources[source]
             name = f'<span class="where">{escape(where.name)}</span>' if self._look.several else ""
-            rows.append(f"<li>{name}{lane(by_source[source], ends[source], whole)}</li>")
+            found = where.results
+            rows.append(f"<li>{name}{lane(by_source[source], found.begin_s, found.end_s, times)}</li>")
         more = len(by_source) - _LANES
         rest = f"<li>and in {count(more, 'more source', 'more sources')}</li>" if more > 0 else ""
         kind = "lanes named" if self._look.several else "lanes"
         return (
             f'<h3>In view</h3><ul class="{kind}">{"".join(rows)}{rest}</ul>'
             f'<p class="{kind} ends">{"<span></span>" if self._look.several else ""}'
-            f"<span>{clock(0)}</span><span>{clock(whole)}</span></p>"
+            f"<span>{clock(times.low)}</span><span>{clock(times.high)}</span></p>"
         )
-
-    def _length(self, source: int) -> float:
-        results = self._look.gallery.sources[source].results
-        known = results.run.source.duration_s if results.run is not None else None
-        return max(known or 0.0, max((track.last_pts_s for track in results.tracks), default=0.0))
 
     def _sieve(self) -> str:
         tracks = [track for _, track in self._tracks]

@@ -57,6 +57,14 @@ class Source:
     def stills(self) -> bool:
         return self.results.run is not None and self.results.run.source.stills
 
+    @property
+    def length_s(self) -> float | None:
+        """Of its time axis; None for pictures, and for a film of unknown length."""
+        run = self.results.run
+        if run is None or run.source.stills or run.source.duration_s is None:
+            return None
+        return self.results.end_s - self.results.begin_s
+
     def path(self, name: str) -> str:
         """A file of its results, as seen from the page's folder."""
         return f"{self.folder}/{name}" if self.folder else name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from html import escape
 
 from .bars import bars, share
@@ -23,7 +23,7 @@ def facts(gallery: Gallery) -> str:
     people = sum(person.identity is not None for person in gallery.people)
     shots = sum(source.results.shots.number for source in sources)
     models = sorted({model for source in sources for model in source.results.models})
-    said = [_medium(sources[0].results.run)] if len(sources) == 1 else _media(sources)
+    said = [_medium(sources[0])] if len(sources) == 1 else _media(sources)
     said += [count(people, "person", "people")] if people else []
     said += [
         count(len(tracks), "track"),
@@ -34,24 +34,24 @@ def facts(gallery: Gallery) -> str:
     return "".join(f"<li>{fact}</li>" for fact in said if fact)
 
 
-def _medium(run: Run | None) -> str:
+def _medium(source: Source) -> str:
     """12.4 s of 1920 × 1080 video."""
+    run = source.results.run
     if run is None:
         return ""
-    source, frames = run.source, run.counts.frames
-    if source.stills:
+    said, frames = run.source, run.counts.frames
+    if said.stills:
         return count(frames, "picture") if frames is not None else "pictures"
-    size = f"{source.width} × {source.height} " if source.width and source.height else ""
-    kind = "live video" if source.live else "video"
-    if source.duration_s is not None:
-        return f"{span(source.duration_s)} of {size}{kind}"
+    size = f"{said.width} × {said.height} " if said.width and said.height else ""
+    kind = "live video" if said.live else "video"
+    if source.length_s is not None:
+        return f"{span(source.length_s)} of {size}{kind}"
     return f"{count(frames, 'frame')} of {size}{kind}" if frames is not None else f"{size}{kind}"
 
 
-def _media(sources: Iterable[Source]) -> list[str]:
-    runs = [source.results.run for source in sources]
-    lengths = [run.source.duration_s or 0.0 for run in runs if run is not None and not run.source.stills]
-    return [f"{len(runs):,} sources", f"{span(sum(lengths))} of video" if sum(lengths) else ""]
+def _media(sources: Sequence[Source]) -> list[str]:
+    length_s = sum(source.length_s or 0.0 for source in sources)
+    return [f"{len(sources):,} sources", f"{span(length_s)} of video" if length_s else ""]
 
 
 def notices(gallery: Gallery) -> str:
@@ -87,16 +87,13 @@ def overview(look: Look) -> str:
     (source,) = gallery.sources
     strip = ""
     if not source.stills and len(gallery.known) <= _PRESENCE_TRACKS:
-        run = source.results.run
-        known = 0.0 if run is None or run.source.duration_s is None else run.source.duration_s
-        end = max(known, *(track.last_pts_s for track in gallery.known.values()))
         cards = {seen: card_id(person) for person in gallery.people for seen in person.tracks}
         shots = source.results.shots
         stays = (
             stay(track, shots.get(seen.track, ()), look, cards.get(seen, ""))
             for seen, track in gallery.known.items()
         )
-        strip = presence(stays, end)
+        strip = presence(stays, source.results.begin_s, source.results.end_s)
     return f'<div class="overview">{strip}{_sums(gallery)}</div>'
 
 
@@ -132,8 +129,7 @@ def _sources(look: Look) -> str:
 
 
 def _source_row(source: Source, people: int | None, look: Look) -> str:
-    run = source.results.run
-    cells = [_length(run), *([] if people is None else [f"{people:,}"])]
+    cells = [_length(source), *([] if people is None else [f"{people:,}"])]
     cells += [f"{len(source.results.tracks):,}", f"{source.results.shots.number:,}"]
     name = escape(source.name)
     if (look.gallery.folder / source.path("report.html")).is_file():
@@ -142,10 +138,11 @@ def _source_row(source: Source, people: int | None, look: Look) -> str:
     return f'<tr><th scope="row">{name}</th>{row}</tr>'
 
 
-def _length(run: Run | None) -> str:
+def _length(source: Source) -> str:
+    run = source.results.run
     if run is not None and run.source.stills:
         return count(run.counts.frames, "picture") if run.counts.frames is not None else ""
-    return "" if run is None or run.source.duration_s is None else span(run.source.duration_s)
+    return "" if source.length_s is None else span(source.length_s)
 
 
 def empty(gallery: Gallery) -> str:

@@ -143,10 +143,10 @@ class Stay:
     card: str = ""
 
 
-def presence(stays: Iterable[Stay], end_s: float) -> str:
+def presence(stays: Iterable[Stay], begin_s: float, end_s: float) -> str:
     """When each track was in view, in as few lanes as they fit; stronger where the best is better."""
     ordered = sorted(stays, key=lambda stay: stay.first_s)
-    times = Axis(min(0.0, *(s.first_s for s in ordered)), max(end_s, 1e-3))
+    times = Axis(begin_s, max(end_s, begin_s + 1e-3))
     gap = (times.high - times.low) / 300
     lanes: list[float] = []
     rects = []
@@ -164,15 +164,15 @@ def presence(stays: Iterable[Stay], end_s: float) -> str:
     )
 
 
-def lane(stays: Sequence[Stay], end_s: float, whole_s: float) -> str:
-    """One source of end_s seconds on an axis of whole_s, and when a person was in view there."""
-    times = Axis(min(0.0, *(s.first_s for s in stays)), max(whole_s, 1e-3))
+def lane(stays: Sequence[Stay], begin_s: float, end_s: float, times: Axis) -> str:
+    """A source from its begin to its end on an axis of time, and when a person was in view there."""
     gap = (times.high - times.low) / 150
     rects = "".join(_rect(stay, times, 1, gap) for stay in stays)
     said = escape("; ".join(stay.title for stay in stays[:20]))
+    x, end = times.at(begin_s, WIDE), times.at(end_s, WIDE)
     return (
         f'<svg viewBox="0 0 {WIDE} 10" preserveAspectRatio="none" role="img" aria-label="{said}">'
-        f'<rect class="rail" y="4" width="{min(WIDE, times.at(end_s, WIDE)):.1f}" height="2"/>{rects}</svg>'
+        f'<rect class="rail" x="{x:.1f}" y="4" width="{end - x:.1f}" height="2"/>{rects}</svg>'
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -116,7 +116,7 @@ class Results:
     """tracks: by first time, without their timelines; the windows of a long one are one track here. shots: a
     track without shots has no entry. models: that scored the shots. scores: of those models, all candidates.
     calibrated: whether every shot has a calibrated score. courses: whether the timelines of kept tracks have
-    them, too. measured: whether one shot has quality components.
+    them, too. measured: whether one shot has quality components. begin_s, end_s: of its time axis.
 
     run: None where run.json is missing, because the run did not end by itself.
     """
@@ -132,6 +132,8 @@ class Results:
     measured: bool
     lines: Path
     places: Mapping[int, tuple[int, ...]]
+    begin_s: float
+    end_s: float
 
     def whole(self, track: int) -> TrackRecord:
         """A track with its timeline, read anew."""
@@ -165,9 +167,10 @@ def read_results(folder: Path) -> Results:
             models.add(shot.model)
             calibrated &= shot.calibrated is not None
             measured |= bool(shot.components)
+    run = _read_run(folder / "run.json")
     return Results(
         folder,
-        _read_run(folder / "run.json"),
+        run,
         tuple(sorted(tracks.values(), key=lambda t: (t.first_pts_s, t.track))),
         Shots(path, shots),
         tuple(sorted(models)),
@@ -177,7 +180,17 @@ def read_results(folder: Path) -> Results:
         measured,
         lines,
         places,
+        *_extent(None if run is None else run.source.duration_s, tracks.values()),
     )
+
+
+def _extent(length_s: float | None, tracks: Collection[TrackRecord]) -> tuple[float, float]:
+    """When a source begins and ends on its own clock: as long as it says to be, from 0 on, or as late as its
+    last track asks for (recordings of streams begin at any time); longer where tracks need it."""
+    last = max((track.last_pts_s for track in tracks), default=0.0)
+    begin = 0.0 if length_s is None else max(0.0, last - length_s)
+    begin = min(begin, min((track.first_pts_s for track in tracks), default=begin))
+    return begin, max(begin + (length_s or 0.0), last)
 
 
 def joined(windows: Sequence[TrackRecord]) -> TrackRecord:

@@ -50,6 +50,36 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+@pytest.mark.parametrize(
+    ("length_s", "starts", "said", "ends"),
+    [
+        (12.5, (0, 8), "12.5 s", ("0:00.0", "0:12.5")),
+        (9.2, (0.9, 8.1), "9.2 s", ("0:00.8", "0:10.0")),  # its first frame is late
+        (20.0, (5000, 5010), "20.0 s", ("1:23:11.9", "1:23:31.9")),  # a piece of a stream
+        (12.5, (-0.3, 8), "12.5 s", ("−0:00.3", "0:12.2")),
+        (2.0, (1, 8), "8.9 s", ("0:01.0", "0:09.9")),  # shorter by its header than it is
+        (None, (1, 8), None, ("0:00.0", "0:09.9")),
+    ],
+)
+def test_the_time_axis_is_as_long_as_the_film(
+    tmp_path: Path, make_result, length_s: float | None, starts, said: str | None, ends: tuple[str, str]
+) -> None:
+    tracks = [make_result(i, start_s=start) for i, start in enumerate(starts, 1)]
+    html = page(tmp_path, tracks, {"source": {"name": "film", "duration_s": length_s}})
+    found = re.search(
+        r'class="presence".*?<figcaption><span>(.*?)</span>.*<span>(.*?)</span></figcaption>', html
+    )
+    assert found
+    assert found.groups() == ends
+    length = re.search(r"<li>(.*?) of video</li>", html)
+    assert (length and length[1]) == said
+    inside = re.search(r'class="presence".*?</svg>', html)
+    assert inside
+    for x, width in re.findall(r' x="([-\d.]+)" y="\d+" width="([\d.]+)"', inside[0]):
+        assert float(x) >= 0
+        assert float(x) + float(width) <= 1000.1
+
+
 def test_the_page_needs_nothing_but_itself(tmp_path: Path, make_result) -> None:
     html = page(tmp_path, [make_result(1), make_result(2)])
     elements = Elements(html)
