@@ -16,6 +16,7 @@ import numpy.typing as npt
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx", b"uuid"}
 _NESTED = {b"mdia", b"minf", b"stbl"}
 _MAX_BOXES = 200_000
+_MAX_TABLE_BYTES = 1 << 28  # of 64 million frames
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 
@@ -89,12 +90,13 @@ def _boxes(file: BinaryIO, within: Place) -> Iterator[tuple[bytes, Place]]:
         at += length
 
 
-def _leaves(file: BinaryIO, within: Place) -> dict[bytes, Place]:
+def _leaves(file: BinaryIO, within: Place, depth: int = len(_NESTED)) -> dict[bytes, Place]:
     """The first box of each type in a track; QuickTime has a second handler (hdlr) below the first."""
     found: dict[bytes, Place] = {}
     for kind, (start, end) in _boxes(file, within):
         place = start, min(end, within[1])
-        found = (_leaves(file, place) if kind in _NESTED else {kind: place}) | found
+        nested = depth and kind in _NESTED  # no deeper, however deep a hostile file goes
+        found = (_leaves(file, place, depth - 1) if nested else {kind: place}) | found
     return found
 
 
@@ -137,7 +139,7 @@ def _contents(file: BinaryIO, place: Place | None) -> bytes:
     if place is None:
         return b""
     file.seek(place[0])
-    return file.read(place[1] - place[0])
+    return file.read(min(place[1] - place[0], _MAX_TABLE_BYTES))
 
 
 def _vint(data: bytes) -> tuple[int | None, int]:

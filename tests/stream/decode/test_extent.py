@@ -59,3 +59,12 @@ def test_an_index_of_noise_is_read_without_harm(clip: Clip) -> None:
             noisy[dice.randrange(start, len(data))] = dice.choice((0, 255, dice.randrange(256)))
         found = of(bytes(noisy))
         assert 0 <= found.unplaced <= found.frames
+
+
+def test_boxes_within_boxes_without_end() -> None:
+    nested = b""
+    for _ in range(5000):
+        nested = (8 + len(nested)).to_bytes(4, "big") + b"mdia" + nested
+    track = (8 + len(nested)).to_bytes(4, "big") + b"trak" + nested
+    data = b"\0\0\0\x10ftypisom\0\0\0\0" + (8 + len(track)).to_bytes(4, "big") + b"moov" + track
+    assert of(data) == Extent("MP4", 0)
