@@ -185,7 +185,7 @@ class Screen:
                 source, progress, meter = watched
                 if current is not progress:
                     current = progress
-                    bar.reset(task, total=source.duration_s, name=printable(source.name)[:40])
+                    bar.reset(task, total=source.duration_s, name=printable(source.name)[:40], facts="")
                 bar.update(
                     task,
                     completed=max(0.0, progress.pts_s),

@@ -16,13 +16,16 @@ from facesieve.stream.testing import ListSource
 from facesieve.stream.types import Quality, Rejection, TrackEnd, TrackSummary
 
 
-def followed(source: ListSource, progress: Progress, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The first lines that are printed meanwhile."""
+def followed(
+    source: ListSource, progress: Progress, capsys: pytest.CaptureFixture[str], wanted: str = "\n"
+) -> list[str]:
+    """The first lines that are printed meanwhile, until one has what is wanted."""
     screen, told = console.Screen(quiet=False, as_json=False, stop=threading.Event()), [""]
 
     def printed() -> bool:
         told[0] += capsys.readouterr().err
-        return "\n" in told[0].lstrip("\n")
+        going_on = any(thread.name == "facesieve-progress" for thread in threading.enumerate())
+        return wanted in told[0].lstrip("\n") or not going_on
 
     with screen.following():
         screen.watch(source.name, source, progress)
@@ -43,6 +46,14 @@ def test_rates_count_from_the_source_s_first_moment(
         assert rates is not None, line
         assert int(rates[1]) <= 100  # they need .1 s at least
         assert float(rates[2]) <= 10
+
+
+def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal wherever it writes
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = "".join(followed(ListSource([], name="film.mp4"), Progress(frames=10, faces=4), capsys, "faces"))
+    assert "starting" in shown
+    assert re.search(r"film\.mp4 .*10 frames, \d+ fps \([\d.]+× real time\), 4 faces", shown)
 
 
 def summary(track: int, first_s: float) -> TrackSummary:
