@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from .stream.errors import EXIT_INTERRUPTED
+from .stream.interrupts import is_urgent, wishes
 
 
 def serve(
@@ -26,8 +27,8 @@ def serve(
 ) -> None:
     """Serve live cameras: best shots as events, while people are still walking by.
 
-    SIGTERM or Ctrl-C ends it cleanly (tracks end, sinks take what is there, exit code 0); a second one ends
-    it at once (130), and the next start ends the tracks that were left.
+    SIGTERM, Ctrl-C or SIGHUP ends it cleanly (tracks end, sinks take what is there, exit code 0); a second
+    SIGTERM or Ctrl-C ends it at once (130), and the next start ends the tracks that were left.
     """
     from .serve import serve as run
     from .serve_config import read_serve_config
@@ -36,12 +37,12 @@ def serve(
     settings = read_serve_config(config)
     stop = threading.Event()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and is_urgent(number):
             os._exit(EXIT_INTERRUPTED)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in wishes():
         signal.signal(number, ask)
     run(settings, stop, path=None if no_web else config)
 

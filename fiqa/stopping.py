@@ -1,4 +1,4 @@
-"""How long work is told to end: by Ctrl-C, by SIGTERM, or because its time is up."""
+"""How long work is told to end: by Ctrl-C, by SIGTERM, by its terminal's end, or because its time is up."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Stopping:
 
 @contextmanager
 def stopping(minutes: float | None = None) -> Iterator[Stopping]:
-    """A first Ctrl-C or SIGTERM lets the step at hand end, so that it can be saved; a second ends at once.
+    """A first Ctrl-C, SIGTERM or SIGHUP lets the step at hand end, so that it can be saved; a second one (but
+    for SIGHUP) ends at once.
 
     minutes: from now, after which to end likewise; None for no limit.
     """

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to end, so that what is finished is kept."""
+"""Ctrl-C, SIGTERM and a terminal that closes as a wish to end, so that what is finished is kept."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from typing import Any
 _nothing_begun = False
 
 
+def wishes() -> tuple[int, ...]:
+    """The signals that ask for an end, but for those that the process was started to ignore: by nohup, or in
+    the background of a shell without job control."""
+    asking = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    return tuple(number for number in asking if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def is_urgent(number: int) -> bool:
+    """Whether a repeated wish means at once. Of a terminal that closes, kernel and shell tell in turn."""
+    return number != signal.SIGHUP
+
+
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """For as long as the block lasts, Ctrl-C (and SIGTERM) ask for a clean end; a second one ends at once."""
+    """For as long as the block lasts, such a wish asks for a clean end; a second Ctrl-C or SIGTERM ends at
+    once."""
     stop = threading.Event()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        asked_before = stop.is_set()
+    def ask(number: int, _frame: FrameType | None) -> None:
+        again = stop.is_set() and is_urgent(number)
         stop.set()
-        if asked_before or _nothing_begun:
+        if again or _nothing_begun:
             raise KeyboardInterrupt
 
-    before: dict[int, Any] = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before: dict[int, Any] = {number: signal.signal(number, ask) for number in wishes()}
     try:
         yield stop
     finally:

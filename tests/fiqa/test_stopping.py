@@ -23,6 +23,25 @@ def test_the_first_signal_asks_the_second_ends(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_terminal_that_closes_is_told_of_twice_and_means_it_once():
+    with stopping() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_so(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stopping() as stop:
+            os.kill(os.getpid(), number)
+            assert not stop.interrupted
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_time_that_is_up_is_no_interruption():
     now = [0.0]
     stop = Stopping(until_s=60.0, clock=lambda: now[0])
