@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -16,32 +18,48 @@ from .chosen import DEBUG
 from .fiqa import cli as fiqa
 from .fiqa.evaluate import cli as evaluation
 from .fiqa.validate import cli as validation
-from .stream.errors import EXIT_INTERRUPTED, EngineUnavailable, FacesieveError, OutputFull
+from .stream.errors import EXIT_INTERRUPTED, EngineUnavailable, FacesieveError, OutputFull, OutputUnwritable
 from .terminal import complain, give_up
 
 EXIT_NO_READER = 141
 """Whoever read standard output is gone: what a shell says of a program that SIGPIPE ended."""
+UNWRITABLE = {errno.ENOSPC: OutputFull, errno.EDQUOT: OutputFull, errno.EIO: OutputUnwritable}
+"""How a write to standard output may fail through no fault of ours; EIO where a terminal was closed."""
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """Says in our own way what keeps it from being written: typer and rich end with 1, as a bug here does."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        give_up(sys.stdout)
+        raise SystemExit(EXIT_NO_READER) from None
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # which rich took for itself
+            raise SystemExit(EXIT_NO_READER) from None
+        raise
+    except OSError as error:
+        # every file of ours is written by `naming`, which names it: this one is standard output
+        if error.filename is not None or error.errno not in UNWRITABLE:
+            raise
+        give_up(sys.stdout)
+        said = f"cannot write standard output: {str(error.strerror).lower()}"
+        raise UNWRITABLE[error.errno](said) from None
 
 
 class _Commands(TyperGroup):
-    """typer turns a broken pipe into 1, which stands for a bug here."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _standard_output():  # --help and --version are told here
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            try:
-                return super().invoke(ctx)
-            finally:
-                if sys.stdout is not None:
-                    sys.stdout.flush()
-        except BrokenPipeError:
-            give_up(sys.stdout)
-            raise SystemExit(EXIT_NO_READER) from None
-        except OSError as error:
-            # every file of ours is written by `naming`, which names it: this one is standard output
-            if error.errno != errno.ENOSPC or error.filename is not None:
-                raise
-            give_up(sys.stdout)
-            raise OutputFull("cannot write standard output: no space left on device") from None
+        with _standard_output():
+            return super().invoke(ctx)
 
 
 app = typer.Typer(

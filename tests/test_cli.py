@@ -446,14 +446,12 @@ def process(
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
     environment: Mapping[str, str] | None = None,
-    closed: int | None = None,
+    begin: str = 'exec "$@"',
 ) -> subprocess.Popen[str]:
-    """`facesieve run` in a process of its own. closed: a descriptor that it begins without."""
+    """`facesieve run` in a process of its own. begin: how a shell starts it."""
     command = [sys.executable, "-m", "facesieve", "run", *map(str, arguments)]
-    if closed is not None:
-        command = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command]
     return subprocess.Popen(
-        command,
+        ["sh", "-c", begin, "sh", *command],
         cwd=ROOT,
         stdin=stdin,
         stdout=stdout,
@@ -493,7 +491,10 @@ def waiting_in(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_interrupting_writes_what_is_finished(
+    shared: Path, yunet: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     pipe, feed = os.pipe()
     running = process("-", "--out", tmp_path / "out", "--config", yunet, stdin=pipe)
     os.close(pipe)
@@ -503,7 +504,7 @@ def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_pat
         writer.flush()
         until((tmp_path / "out/shots.jsonl.part").exists)
         until(lambda: all(is_idle(running.pid) and not waiting_in(feed) for _ in range(20)))
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130, err
     assert b"-: interrupted; what was finished is written" in err  # type: ignore[operator]
@@ -511,6 +512,25 @@ def test_interrupting_writes_what_is_finished(shared: Path, yunet: Path, tmp_pat
     assert facts["interrupted"] is True
     assert {track["end"] for track in lines_of(tmp_path / "out/tracks.jsonl")} == {"shutdown"}
     assert lines_of(tmp_path / "out/shots.jsonl")
+
+
+def test_signals_that_are_to_be_ignored_are(shared: Path, yunet: Path, tmp_path: Path) -> None:
+    """As nohup asks, and a shell without job control of what it starts in the background."""
+    pipe, feed = os.pipe()
+    deaf = 'trap "" INT HUP; exec "$@"'
+    running = process("-", "--out", tmp_path / "out", "--config", yunet, stdin=pipe, begin=deaf)
+    os.close(pipe)
+    clip = (shared / "videos/asl/yes.mkv").read_bytes()
+    with os.fdopen(feed, "wb") as writer:
+        writer.write(clip[: len(clip) // 2])
+        writer.flush()
+        until((tmp_path / "out/tracks.jsonl.part").exists)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            running.send_signal(number)
+        writer.write(clip[len(clip) // 2 :])
+    _, err = running.communicate(timeout=4 * PATIENCE_S)
+    assert running.returncode == 0, err
+    assert json.loads((tmp_path / "out/run.json").read_text())["interrupted"] is False
 
 
 def test_waiting_for_a_pipe_is_interrupted_at_once(yunet: Path, tmp_path: Path) -> None:
@@ -567,6 +587,22 @@ def test_a_full_disk_behind_standard_output(
     assert_whole(out)
 
 
+@pytest.mark.parametrize("asked", ["--help", "--version", "", "run --help", "models", "models list"])
+def test_a_reader_of_help_that_goes_away_or_a_full_disk(asked: str) -> None:
+    command = [sys.executable, "-m", "facesieve", *asked.split()]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        23,
+        "error: cannot write standard output: no space left on device\n",
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_a_full_disk_behind_standard_error(shared: Path, yunet: Path, tmp_path: Path) -> None:
     whole, cut = (shared / "videos/asl/yes.mkv").read_bytes(), tmp_path / "cut.mkv"
     cut.write_bytes(whole[: len(whole) // 2])
@@ -584,7 +620,9 @@ def test_a_full_disk_behind_standard_error(shared: Path, yunet: Path, tmp_path: 
 def test_a_standard_stream_that_is_closed(shared: Path, yunet: Path, tmp_path: Path, descriptor: int) -> None:
     """A file of the results must not get its number: FFmpeg writes to 2, whatever lies there."""
     film = shared / "videos/single_face.mp4"
-    running = process(film, "--out", tmp_path / "out", "--config", yunet, "--json", closed=descriptor)
+    running = process(
+        film, "--out", tmp_path / "out", "--config", yunet, "--json", shell=f'exec "$@" {descriptor}>&-'
+    )
     out, err = running.communicate(timeout=4 * PATIENCE_S)
     assert (running.returncode, complaints(err)) == (0, [])
     assert len(out.splitlines()) == (0 if descriptor == 1 else 2)
