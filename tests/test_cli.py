@@ -620,9 +620,8 @@ def test_a_full_disk_behind_standard_error(shared: Path, yunet: Path, tmp_path: 
 def test_a_standard_stream_that_is_closed(shared: Path, yunet: Path, tmp_path: Path, descriptor: int) -> None:
     """A file of the results must not get its number: FFmpeg writes to 2, whatever lies there."""
     film = shared / "videos/single_face.mp4"
-    running = process(
-        film, "--out", tmp_path / "out", "--config", yunet, "--json", shell=f'exec "$@" {descriptor}>&-'
-    )
+    without = f'exec "$@" {descriptor}>&-'
+    running = process(film, "--out", tmp_path / "out", "--config", yunet, "--json", begin=without)
     out, err = running.communicate(timeout=4 * PATIENCE_S)
     assert (running.returncode, complaints(err)) == (0, [])
     assert len(out.splitlines()) == (0 if descriptor == 1 else 2)
