@@ -27,6 +27,7 @@ from .stream.types import CHIP_PX, F32, U8, Crop, Detections, Frame, Quality, Re
 
 BATCH = 64
 SHARES = (5, 25, 50, 75, 95)
+NO_FILE = "not a regular file"
 _MEASURED = (*COMPONENTS, *DEGREES)
 
 
@@ -163,9 +164,9 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop:
 def _found(path: Path, find: Callable[[Path], Crop | str]) -> Iterator[tuple[str, Crop | str]]:
     """The main face of each image of a folder and of the folders in it, or of one image."""
     for file in image_files(path) if path.is_dir() else [path]:
-        yield str(file), find(file)
-    for link in links_outside(path):
-        yield str(link), "a link that leads out of the folder"
+        yield str(file), NO_FILE if file.exists() and not file.is_file() else find(file)
+    for other, why in left_out(path):
+        yield str(other), why
 
 
 def _found_in(file: Path, built: Built, *, portrait: bool) -> Crop | str:
@@ -193,32 +194,40 @@ def expected_faces(paths: Sequence[Path]) -> int:
         if (path / "faces.csv").is_file():
             count += len(read_faces(path))
         else:
-            count += len(image_files(path)) + len(links_outside(path)) if path.is_dir() else 1
+            count += len(image_files(path)) + len(left_out(path)) if path.is_dir() else 1
     return count
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every file of the folder and of those in it, in order; links only where they stay inside.
+    """Every file of the folder and of those in it, in order; links only where they stay inside. Hidden files
+    and folders are left out.
 
     Raises SourceUnreadable for a folder that cannot be listed.
     """
-    return [file for file, inside in _files(folder) if inside]
+    return [file for file, why in _entries(folder) if not why]
 
 
-def links_outside(folder: Path) -> list[Path]:
-    """Links to files elsewhere, which image_files leaves out; none for what is no folder."""
-    return [file for file, inside in _files(folder) if not inside] if folder.is_dir() else []
+def left_out(folder: Path) -> list[tuple[Path, str]]:
+    """What else is there and is not hidden, and why image_files leaves it out; none for what is no folder."""
+    return [(file, why) for file, why in _entries(folder) if why] if folder.is_dir() else []
 
 
-def _files(folder: Path) -> list[tuple[Path, bool]]:
-    """Every file below the folder in order, and whether it really lies there."""
-    root = folder.resolve()
-    return sorted(
-        (file, file.resolve().is_relative_to(root))
-        for above, _, names in os.walk(folder, onerror=_unreadable)
-        for name in names
-        if (file := Path(above, name)).is_file()
-    )
+def _entries(folder: Path) -> list[tuple[Path, str]]:
+    """All below the folder that is no folder and not hidden, in order, and what keeps it from being read."""
+    root, found = folder.resolve(), []
+    for above, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = (Path(above, name) for name in names if not name.startswith("."))
+        found += [(file, _why_not(file, root)) for file in files]
+    return sorted(found)
+
+
+def _why_not(file: Path, root: Path) -> str:
+    if not file.exists():
+        return "a link that leads nowhere"
+    if not file.resolve().is_relative_to(root):
+        return "a link that leads out of the folder"
+    return "" if file.is_file() else NO_FILE
 
 
 def _unreadable(error: OSError) -> None:

@@ -18,10 +18,11 @@ from facesieve.score import (
     as_table,
     expected_faces,
     image_files,
-    links_outside,
+    left_out,
     score_paths,
     write_table,
 )
+from facesieve.stream.decode.sources import open_source
 from facesieve.stream.errors import ModelInvalid, SourceUnreadable
 from facesieve.stream.types import Crop, Quality
 
@@ -43,9 +44,42 @@ def test_links_are_followed_nowhere_but_inside(tmp_path: Path) -> None:
     (tmp_path / "in/stolen.png").symlink_to(outside)
     (tmp_path / "in/folder").symlink_to(tmp_path / "out")
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
-    os.mkfifo(tmp_path / "in/pipe")
+    (tmp_path / "in/gone.png").symlink_to(tmp_path / "in/nothing.png")
+    os.mkfifo(tmp_path / "in/pipe.png")
     assert [path.name for path in image_files(tmp_path / "in")] == ["a.png", "same.png"]
-    assert [path.name for path in links_outside(tmp_path / "in")] == ["stolen.png"]  # and told, not hidden
+    assert [(path.name, why) for path, why in left_out(tmp_path / "in")] == [
+        ("gone.png", "a link that leads nowhere"),
+        ("pipe.png", "not a regular file"),
+        ("stolen.png", "a link that leads out of the folder"),
+    ]
+
+
+def test_hidden_files_are_left_out_unless_they_are_named(tmp_path: Path) -> None:
+    seen = picture(tmp_path / "in/a.png")
+    for name in ("._a.png", ".thumbnails/a.png", "b/.hidden.png"):
+        picture(tmp_path / "in" / name)
+    assert image_files(tmp_path / "in") == [seen]
+    assert left_out(tmp_path / "in") == []
+    assert image_files(tmp_path / "in/.thumbnails") == [tmp_path / "in/.thumbnails/a.png"]
+
+
+def test_nobody_waits_for_what_a_pipe_may_bring(tmp_path: Path, shared: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    config = parse_config(
+        {
+            "detector": {"kind": "yunet", "weights": shared / "models/yunet_n_dynamic.onnx"},
+            "scorer": {"kind": "analytical"},
+        },
+        "test",
+    )
+    for path in (tmp_path, tmp_path / "pipe.png"):
+        (row,) = score_paths([path], config)
+        assert (row.file, row.reason) == (str(tmp_path / "pipe.png"), "not a regular file")
+    with (
+        open_source(str(tmp_path / "pipe.png")) as source,
+        pytest.raises(SourceUnreadable, match=r"pipe\.png: not a regular file"),
+    ):
+        list(source)
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from stat import S_ISREG
 
 from av.codec.context import ThreadType
 from av.container import InputContainer
@@ -169,7 +170,10 @@ def picture_of(
 
 def _bytes(path: Path, shown: str) -> bytes:
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        found = path.stat()
+        if not S_ISREG(found.st_mode):  # a pipe may be silent for ever
+            raise SourceUnreadable(f"{shown}: not a regular file")
+        if found.st_size > _MAX_BYTES:
             raise FrameTooLarge(f"{shown}: an image of more than {_MAX_BYTES} bytes")
         data = path.read_bytes()
     except FileNotFoundError as missing:
