@@ -175,7 +175,7 @@ def _people(folder: Path, detector: Detector, least: float) -> Iterator[Picture]
             yield Picture("", printable(path.name), "not in a person's folder")
             continue
         seen, person = True, printable(path.name)
-        files = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        files = (p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
         empty = True
         for file in sorted(files, key=natural_order):
             empty = False
@@ -186,6 +186,10 @@ def _people(folder: Path, detector: Detector, least: float) -> Iterator[Picture]
         raise SourceMissing(
             f"{printable(folder)}: expected a folder for each person in it, or faces.csv, or {IDENTITIES}"
         )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _sole_face(file: Path, detector: Detector, least: float) -> Crop | str:

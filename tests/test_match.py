@@ -175,6 +175,8 @@ def test_every_picture_of_no_use_is_named_with_its_reason(
     (person / "notes.txt").write_text("not a picture")
     (person / "cut.jpg").write_bytes(next(person.glob("*.jpg")).read_bytes()[:500])
     (person / ".DS_Store").write_text("")
+    (person / ".thumbnails").mkdir()
+    (person / ".thumbnails/a.png").write_bytes(b"")
     (gallery / "Nobody").mkdir()
     (gallery / "stray.jpg").write_bytes(b"")
     done = match(run, gallery, config)

@@ -112,6 +112,8 @@ def reader(source: str | os.PathLike[str] | BinaryIO, shown: str) -> Reader:
         made = Reader(source, "", owned=False)
     else:
         try:
+            if Path(source).is_char_device():
+                raise NotVideo(f"{shown}: a device, not a file (cameras are for `facesieve serve`)")
             made = Reader(_open_file(Path(source)), Path(source).suffix, owned=True)
         except (FileNotFoundError, NotADirectoryError) as missing:
             raise SourceMissing(f"{shown}: no such file") from missing

@@ -128,6 +128,7 @@ def _bad(tmp_path: Path, clip: Clip, audio_only: Path) -> dict[str, tuple[Path, 
         "folder as file": (tmp_path / "good.mkv" / "x.mp4", SourceMissing, "no such file"),
         "long name": (tmp_path / ("n" * 300), SourceMissing, "no such file"),
         "folder": (tmp_path, NotVideo, "expected a video file, got a folder"),
+        "device": (Path("/dev/zero"), NotVideo, "a device, not a file"),
         "empty": (write("empty.mp4", b""), SourceEmpty, "0 bytes"),
         "text": (
             write("text.mp4", b"Dear diary, today I filmed nothing.\n" * 99),
@@ -148,7 +149,7 @@ def _bad(tmp_path: Path, clip: Clip, audio_only: Path) -> dict[str, tuple[Path, 
 
 @pytest.mark.parametrize(
     "case",
-    "missing/folder as file/long name/folder/empty/text/zeros/noise/audio/no frame/large".split("/"),  # noqa: SIM905
+    "missing/folder as file/long name/folder/device/empty/text/zeros/noise/audio/no frame/large".split("/"),  # noqa: SIM905
 )
 def test_one_clear_message(
     case: str, tmp_path: Path, clip: Clip, audio_only: Path, capfd: pytest.CaptureFixture[str]
