@@ -92,14 +92,15 @@ def main() -> None:
     person = np.unique(faces.identities, return_inverse=True)[1]
     faces = faces.take(np.flatnonzero(person % arguments.thin == 0))
     chips = aligned_chips(faces)
-    judge = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx").embed(chips)
+    foamliu = MobileFaceNetFoamliu(SHARED / "models" / "mobilefacenet_foamliu.onnx")
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.detectors:
-        compared = compare(faces, chips, judge, STUDENT, SHARED)
+        compared = compare(faces, chips, foamliu.embed, STUDENT, SHARED)
         (arguments.out / "detectors.json").write_text(json.dumps(compared, indent=1))
         (arguments.out / "detectors.md").write_text(table(compared) + "\n")
         print(table(compared))
         return
+    judge = foamliu.embed(chips)
     results = disturbed(
         faces, chips, judge, {"facesieve-t": STUDENT, **dict(arguments.student)}, arguments.draws
     )

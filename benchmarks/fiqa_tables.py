@@ -278,7 +278,7 @@ def make(part: str, folder: Path, material: Material, resamples: int) -> tuple[d
             figures = disturbed(material.faces, material.chips, seen, students, draws=2)
             return figures, grid(figures, "score")
         case "detectors":
-            figures = compare(material.faces, material.chips, seen, material.student, SHARED)
+            figures = compare(material.faces, material.chips, foamliu().embed, material.student, SHARED)
             return figures, detectors_table(figures)
         case "runtime":
             figures = runtime(
