@@ -205,6 +205,15 @@ def test_missing(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["gone.mp4", "gone.jpg", "gone*.jpg", "gone"])
+def test_what_is_missing_overwrites_nothing(run: Run, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "tracks.jsonl").write_text("")
+    assert_one_error(run(tmp_path / name, "--out", out, "--overwrite"), 11, name)
+    assert [path.name for path in out.iterdir()] == ["tracks.jsonl"]
+
+
 def test_empty(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     assert_one_error(run(tmp_path / "empty.mp4", "--out", tmp_path / "out"), 12, "empty.mp4")

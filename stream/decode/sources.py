@@ -41,6 +41,8 @@ def open_source(
         elif glob.has_magic(spec) and not path.exists():
             name, images = spec, _images_like(spec)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
+            if not path.exists():  # said before a folder of results is begun for it
+                raise SourceMissing(f"{printable(spec)}: no such file")
             name, images = path.name, [path]
         else:
             return VideoSource(path, threads=threads, max_pixels=max_pixels, hz=hz)
@@ -63,7 +65,7 @@ def _images_in(folder: Path) -> list[Path]:
     files = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
     images = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
     if not images:
-        held = f"{len(files)} files of other kinds" if files else "nothing"
+        held = f"files of other kinds: {len(files)}" if files else "nothing"
         raise SourceMissing(f"{printable(folder)}: no image in this folder (it holds {held})")
     return images
 
@@ -74,6 +76,6 @@ def _images_like(pattern: str) -> list[Path]:
         (p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), key=natural_order
     )
     if not images:
-        other = f" ({len(found)} files of other kinds do: name them one by one)" if found else ""
+        other = f" (files of other kinds that do: {len(found)}; name them one by one)" if found else ""
         raise SourceMissing(f"{printable(pattern)}: no image matches this pattern{other}")
     return images

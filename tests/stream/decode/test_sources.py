@@ -77,7 +77,7 @@ def test_an_empty_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
         ("nothing.mp4", "no such file"),
         ("nothing.jpg", "no such file"),
         ("*.jpg", "no image matches this pattern"),
-        ("*.txt", r"1 files of other kinds do"),
+        ("*.txt", "files of other kinds that do: 1; name them"),
         ("empty", r"no image in this folder \(it holds nothing\)"),
         ("rtsp://camera/stream", "no such file"),
         ("", "no image in this folder"),
