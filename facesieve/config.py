@@ -103,7 +103,7 @@ class SelectionConfig(RunTable):
     enrol_min_quality: Ratio | None = 0.8
     min_sharpness: Ratio | None = None
     max_occlusion: Ratio | None = None
-    profile: str | None = None
+    profile: Annotated[str, Field(min_length=1)] | None = None
     prefer_fit: bool = False
     max_yaw_deg: Degrees | None = 60
     max_pitch_deg: Degrees | None = 50

@@ -297,7 +297,8 @@ def test_a_frame_beyond_the_limit(run: Run, shared: Path, yunet: Path, tmp_path:
 def test_output_that_cannot_be_written(run: Run, shared: Path, tmp_path: Path) -> None:
     clip = shared / "videos/single_face.mp4"
     (tmp_path / "file").write_text("in the way")
-    assert_one_error(run(clip, "--out", tmp_path / "file"), 22, "file")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert_one_error(run(clip, "--out", out), 22, f"expected a folder, '{tmp_path}/file' is a file")
     assert_one_error(run(clip, "--out", "/proc/facesieve"), 22, "/proc/facesieve")
 
 

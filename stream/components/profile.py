@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ConfigError, SourceUnreadable
+from ..errors import ConfigError
 from .assessor import COMPONENTS, DEGREES
 from .mapping import inverse_sigmoid
 
@@ -105,7 +105,7 @@ _WORDS: Final = {
 def read_profile(name: str | Path) -> Profile:
     """A shipped profile by name, or one of the user's own by path.
 
-    Raises ConfigError with the file, the key and what was expected, SourceUnreadable for an unreadable file.
+    Raises ConfigError with the file, the key and what was expected.
     """
     if name in SHIPPED:
         text = resources.files(__package__).joinpath("profiles", f"{name}.toml").read_text("utf-8")
@@ -115,8 +115,10 @@ def read_profile(name: str | Path) -> Profile:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such profile; shipped are {', '.join(SHIPPED)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceUnreadable(f"{path}: cannot be read as a profile: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: the profile cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text, so not TOML") from error
     return parse_profile(text, path.stem, str(path))
 
 

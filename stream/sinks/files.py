@@ -34,12 +34,12 @@ def naming(path: Path) -> Iterator[None]:
 def make_folder(path: Path) -> None:
     """Make path and its parents; only the last is closed to others (0700), and only if it is new."""
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(FOLDER_MODE)
-        except FileExistsError:
+        except FileExistsError as there:
             if not path.is_dir():
-                raise OutputUnwritable(f"expected a folder, {str(path)!r} is a file") from None
+                raise OutputUnwritable(f"expected a folder, {str(there.filename)!r} is a file") from None
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:

@@ -88,6 +88,14 @@ def test_a_wrong_profile_is_refused_with_the_reason(tmp_path: Path, text: str, s
     assert said in str(refused.value)
 
 
+def test_what_is_no_text_is_no_profile(tmp_path: Path) -> None:
+    (tmp_path / "film.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"film\.toml: not UTF-8 text"):
+        read_profile(tmp_path / "film.toml")
+    with pytest.raises(ConfigError, match="the profile cannot be read: Is a directory"):
+        read_profile(tmp_path)
+
+
 def test_a_profile_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[eyes_open]\nmin = 30\n")
