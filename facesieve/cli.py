@@ -58,8 +58,12 @@ class _Commands(TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with _standard_output():
-            return super().invoke(ctx)
+        try:
+            with _standard_output():
+                return super().invoke(ctx)
+        except typer.Abort:  # asked whether to go on, nobody said yes; typer ends with 1
+            _tell("stopped: nothing was done")
+            raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 app = typer.Typer(

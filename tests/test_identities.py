@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import threading
@@ -303,6 +304,23 @@ def test_split_and_merge(mine: tuple[Path, Path], command: Callable[..., tuple[i
         assert code == 2, text
         assert text.startswith("error: ")
     assert command("list", "--store", store.with_name("absent.sqlite"))[0] == 11
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_nobody_is_deleted_who_was_not_meant(
+    mine: tuple[Path, Path],
+    command: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+) -> None:
+    """Nobody may be there to answer, too."""
+    out, store = mine
+    before = people(out)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    code, text = command("delete", 1, "--store", store)
+    assert (code, text.splitlines()[-1]) == (130, "stopped: nothing was done")
+    assert people(out) == before
+    assert command("show", 1, "--store", store)[0] == 0
 
 
 def test_deleting_really_deletes(
