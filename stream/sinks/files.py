@@ -53,9 +53,16 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[int]:
-    """A descriptor to a new file that takes path's place when the block ends well, and goes if not."""
+    """A descriptor to a new file that takes path's place when the block ends well, and goes if not.
+
+    Raises OutputUnwritable for a device or a pipe, which nothing takes the place of: /dev/null is for all.
+    """
     part = path.with_name(path.name + PART)
     with naming(path):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OutputUnwritable(
+                f"expected a file, {str(path)!r} is a device or a pipe: it is not replaced"
+            )
         part.unlink(missing_ok=True)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
