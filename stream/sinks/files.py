@@ -55,7 +55,7 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:
 def replacing(path: Path, *, durable: bool = False) -> Iterator[int]:
     """A descriptor to a new file that takes path's place when the block ends well, and goes if not.
 
-    Raises OutputUnwritable for a device or a pipe, which nothing takes the place of: /dev/null is for all.
+    Raises OutputUnwritable for a device or a pipe: nothing takes their place, as root least of all.
     """
     part = path.with_name(path.name + PART)
     with naming(path):
@@ -76,6 +76,12 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[int]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _is_special(path: Path) -> bool:
+    """A device or a pipe, or a link that stands for one, whatever it leads to: /dev/stdout."""
+    other = path.exists() and not (path.is_file() or path.is_dir())
+    return other or path.absolute().parent == Path("/dev")
 
 
 def write_all(fd: int, data: bytes) -> None:

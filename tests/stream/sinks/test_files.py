@@ -25,9 +25,10 @@ def test_nothing_takes_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:
     pipe, link = tmp_path / "pipe", tmp_path / "null"
     os.mkfifo(pipe)
     link.symlink_to("/dev/null")
-    for path in (pipe, link):
+    for path in (pipe, link, Path("/dev/facesieve")):
         with pytest.raises(OutputUnwritable, match=f"{path.name}' is a device or a pipe"):
             write_whole(path, b"text")
+    assert not Path("/dev/facesieve").exists()
     assert pipe.is_fifo()
     assert link.is_symlink()
     assert sorted(os.listdir(tmp_path)) == ["null", "pipe"]
