@@ -18,10 +18,10 @@ from .stream.interrupts import interruptible
 from .stream.policy import Diversity, Emit
 
 
-def _folder(name: str | Path) -> Path:
+def _named(name: str | Path) -> Path:
     """An empty name, say of a shell's unset variable, would mean the current folder."""
     if name == "":
-        raise typer.BadParameter("expected a folder, got an empty name")
+        raise typer.BadParameter("expected a file or folder, got an empty name")
     return Path(name)
 
 
@@ -32,7 +32,7 @@ def run(
     out: Annotated[
         Path,
         typer.Option(
-            parser=_folder,
+            parser=_named,
             metavar="<path>",
             help="Folder for the results; several sources get one below it each.",
         ),
@@ -175,7 +175,10 @@ def report(
 
 def score(
     paths: Annotated[
-        list[Path], typer.Argument(help="Images, folders of images, or folders with faces.csv.")
+        list[Path],
+        typer.Argument(
+            parser=_named, metavar="paths", help="Images, folders of images, or folders with faces.csv."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="A CSV or .parquet file; CSV on standard output if left out.")

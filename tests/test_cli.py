@@ -681,7 +681,7 @@ def test_an_empty_name(run: Run, shared: Path, tmp_path: Path) -> None:
     assert_one_error(run("", "--out", tmp_path / "out"), 11, "the name of a source, got an empty one")
     done = run(shared / "videos/single_face.mp4", "--out", "")
     assert done.code == 2
-    assert "expected a folder, got an empty name" in done.err
+    assert "expected a file or folder, got an empty name" in done.err
     store = run(shared / "videos/single_face.mp4", "--out", tmp_path / "out", "--store", "")
     assert_one_error(store, 2, "`identity.store`: ")
 

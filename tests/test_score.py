@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from facesieve.cli import main
 from facesieve.config import parse_config
 from facesieve.score import (
     Scored,
@@ -153,6 +154,16 @@ def test_a_network_of_other_images_is_no_quality_network(tmp_path: Path, shared:
     wanted = r"small\.onnx: expected an input \(\?, 3, 112, 112\), the file has \(\?, 3, 96, 96\)"
     with pytest.raises(ModelInvalid, match=wanted):
         list(score_paths([tmp_path], config))
+
+
+def test_an_empty_path_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["facesieve", "score", ""])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "empty name" in capsys.readouterr().err
 
 
 def test_a_film_is_no_image(tmp_path: Path, shared: Path) -> None:

@@ -57,12 +57,12 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[int]:
 
     Raises OutputUnwritable for a device or a pipe: nothing takes their place, as root least of all.
     """
+    if not path.name:
+        raise OutputUnwritable(f"expected the name of a file, got {str(path)!r}")
     part = path.with_name(path.name + PART)
     with naming(path):
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise OutputUnwritable(
-                f"expected a file, {str(path)!r} is a device or a pipe: it is not replaced"
-            )
+        if _is_special(path):
+            raise OutputUnwritable(f"expected a file, {str(path)!r} is a device or a pipe: not replaced")
         part.unlink(missing_ok=True)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:

@@ -32,3 +32,8 @@ def test_nothing_takes_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:
     assert pipe.is_fifo()
     assert link.is_symlink()
     assert sorted(os.listdir(tmp_path)) == ["null", "pipe"]
+
+
+def test_a_file_has_a_name() -> None:
+    with pytest.raises(OutputUnwritable, match=r"expected the name of a file, got '\.'"):
+        write_whole(Path(""), b"text")
