@@ -48,6 +48,7 @@ class Screen:
         self._out = Terminal()
         self._err = Terminal(err=True)
         self._watched: tuple[FrameSource, Progress, _Meter] | None = None
+        self._bar: Bar | None = None
 
     def watch(self, _spec: str, source: FrameSource, progress: Progress) -> None:
         """From now on, progress is this source's."""
@@ -158,10 +159,21 @@ class Screen:
         """What is for stdout; the first failure ends the run, and nothing more is tried."""
         if self._lost is None:
             try:
-                write()
+                with self._bar_aside():
+                    write()
             except OSError as error:
                 self._lost = error
                 self._stop.set()
+
+    @contextmanager
+    def _bar_aside(self) -> Iterator[None]:
+        """The bar stands where stdout would go on writing, if both are the terminal."""
+        bar = self._bar if self._out.is_terminal else None
+        if bar is not None:
+            bar.stop()
+        yield
+        if bar is not None:
+            bar.start()
 
     def _json(self, **event: Any) -> None:
         def write() -> None:
@@ -177,20 +189,26 @@ class Screen:
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
         )
-        with Bar(*columns, console=self._err, transient=True, refresh_per_second=5) as bar:
-            task, current = bar.add_task("", total=None, name="starting", facts=""), None
-            while not done.wait(BAR_EVERY_S):
-                if (watched := self._watched) is None:
-                    continue
-                source, progress, meter = watched
-                if current is not progress:
-                    current = progress
-                    bar.reset(task, total=source.duration_s, name=printable(source.name)[:40], facts="")
-                bar.update(
-                    task,
-                    completed=max(0.0, progress.pts_s),
-                    facts=meter.facts(progress, stills=source.stills),
-                )
+        # Left to itself, rich would take what is for stdout, be that a file, and write it above the bar.
+        made = Bar(*columns, console=self._err, transient=True, refresh_per_second=5, redirect_stdout=False)
+        with made as self._bar:
+            self._fill(self._bar, done)
+        self._bar = None
+
+    def _fill(self, bar: Bar, done: threading.Event) -> None:
+        task, current = bar.add_task("", total=None, name="starting", facts=""), None
+        while not done.wait(BAR_EVERY_S):
+            if (watched := self._watched) is None:
+                continue
+            source, progress, meter = watched
+            if current is not progress:
+                current = progress
+                bar.reset(task, total=source.duration_s, name=printable(source.name)[:40], facts="")
+            bar.update(
+                task,
+                completed=max(0.0, progress.pts_s),
+                facts=meter.facts(progress, stills=source.stills),
+            )
 
     def _follow_lines(self, done: threading.Event) -> None:
         while not done.wait(PLAIN_EVERY_S):

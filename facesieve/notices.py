@@ -47,7 +47,7 @@ def fetching(name: str, *, quiet: bool = False) -> Iterator[Fetched | None]:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with noted(console), Progress(*columns, console=console, transient=True) as bar:
+    with noted(console), Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = None
 
         def fetched(done: int, total: int | None) -> None:

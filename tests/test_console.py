@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from pathlib import Path
 
 import pytest
 from patience import until
+from rich.console import Console
 
 from facesieve import console
 from facesieve.outcome import Outcome, Row
@@ -54,6 +56,30 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     shown = "".join(followed(ListSource([], name="film.mp4"), Progress(frames=10, faces=4), capsys, "faces"))
     assert "starting" in shown
     assert re.search(r"film\.mp4 .*10 frames, \d+ fps \([\d.]+× real time\), 4 faces", shown)
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["terminal", "file"])
+def test_what_is_for_standard_output_gets_there_beside_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, both: bool
+) -> None:
+    """It may be a file, whatever standard error is; where both are the terminal, the bar steps aside."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    screen = console.Screen(quiet=False, as_json=True, stop=threading.Event())
+    screen._out = Console(force_terminal=both)
+    shown = [""]
+
+    def has_bar() -> bool:
+        shown[0] += capsys.readouterr().err
+        return "faces" in shown[0]
+
+    with screen.following():
+        screen.watch("film.mp4", ListSource([], name="film.mp4"), Progress(frames=10, faces=4))
+        until(has_bar)
+        screen._tell(lambda: shown.append(capsys.readouterr().err))
+        assert shown[1].endswith("\x1b[2K") is both
+        screen.outcome(Outcome("film.mp4", tmp_path))
+        (line,) = capsys.readouterr().out.splitlines()
+        assert json.loads(line)["event"] == "source"
 
 
 def summary(track: int, first_s: float) -> TrackSummary:
