@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import typer
+
 from .config import Config, parse_config, read_config
 from .stream.errors import ConfigError
 
@@ -14,6 +16,13 @@ Trackers = Literal["bytetrack", "ocsort"]
 Engines = Literal["openvino", "onnxruntime", "tensorrt"]
 DEBUG = "FACESIEVE_DEBUG"
 """The environment variable that --debug sets."""
+
+
+def named(name: str | Path) -> Path:
+    """An empty name, say of a shell's unset variable, would mean the current folder."""
+    if name == "":
+        raise typer.BadParameter("expected a file or folder, got an empty name")
+    return Path(name)
 
 
 def chosen(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .chosen import named
 from .config import Config, read_config
 from .engines.models.recognisers import Pixels
 from .stream.errors import EXIT_PARTIAL, ConfigError
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 
 
 def match(
-    folder: Annotated[Path, typer.Argument(help="A folder that `facesieve run` has written.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(parser=named, metavar="folder", help="A folder that `facesieve run` has written."),
+    ],
     gallery: Annotated[
         Path,
         typer.Option(
-            help="A folder a person with pictures; or one with faces.csv; or a run with identities."
+            parser=named,
+            metavar="<path>",
+            help="A folder a person with pictures; or one with faces.csv; or a run with identities.",
         ),
     ],
     embedder: Annotated[
@@ -70,13 +76,21 @@ def match(
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="A folder that `facesieve run` has written.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(parser=named, metavar="folder", help="A folder that `facesieve run` has written."),
+    ],
     form: Annotated[
         Literal["csv", "parquet", "coco", "mot", "folder"],
         typer.Option("--format", help="Tables; tracks for other tools; or pictures in a folder a person."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to; export-FORMAT in FOLDER if left out.")
+        Path | None,
+        typer.Option(
+            parser=named,
+            metavar="<path>",
+            help="Folder to write to; export-FORMAT in FOLDER if left out.",
+        ),
     ] = None,
     kept_only: Annotated[
         bool, typer.Option("--kept-only", help="coco, mot: the kept shots alone, which needs no --boxes run.")

@@ -11,18 +11,11 @@ from typing import Annotated
 
 import typer
 
-from .chosen import DEBUG, Detectors, Engines, Trackers, chosen
+from .chosen import DEBUG, Detectors, Engines, Trackers, chosen, named
 from .models_cli import Licences
 from .stream.errors import EXIT_INTERRUPTED, NoFrames
 from .stream.interrupts import interruptible
 from .stream.policy import Diversity, Emit
-
-
-def _named(name: str | Path) -> Path:
-    """An empty name, say of a shell's unset variable, would mean the current folder."""
-    if name == "":
-        raise typer.BadParameter("expected a file or folder, got an empty name")
-    return Path(name)
 
 
 def run(
@@ -32,7 +25,7 @@ def run(
     out: Annotated[
         Path,
         typer.Option(
-            parser=_named,
+            parser=named,
             metavar="<path>",
             help="Folder for the results; several sources get one below it each.",
         ),
@@ -156,7 +149,12 @@ def run(
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that `facesieve run` has written, of one source or of several.")
+        Path,
+        typer.Argument(
+            parser=named,
+            metavar="folder",
+            help="A folder that `facesieve run` has written, of one source or of several.",
+        ),
     ],
     profile: Annotated[
         str | None,
@@ -177,7 +175,7 @@ def score(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            parser=_named, metavar="paths", help="Images, folders of images, or folders with faces.csv."
+            parser=named, metavar="paths", help="Images, folders of images, or folders with faces.csv."
         ),
     ],
     out: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -156,11 +157,22 @@ def test_a_network_of_other_images_is_no_quality_network(tmp_path: Path, shared:
         list(score_paths([tmp_path], config))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "score ''",
+        "report ''",
+        "export ''",
+        "export . --out ''",
+        "match . --gallery ''",
+        "match '' --gallery .",
+    ],
+)
 def test_an_empty_path_is_not_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["facesieve", "score", ""])
+    monkeypatch.setattr("sys.argv", ["facesieve", *shlex.split(arguments)])
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "empty name" in capsys.readouterr().err
