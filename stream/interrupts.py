@@ -13,10 +13,10 @@ _nothing_begun = False
 
 
 def wishes() -> tuple[int, ...]:
-    """The signals that ask for an end, but for those that the process was started to ignore: by nohup, or in
-    the background of a shell without job control."""
-    asking = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    return tuple(number for number in asking if signal.getsignal(number) is not signal.SIG_IGN)
+    """The signals that ask for an end. A closing terminal does not where the process was started to ignore it
+    (nohup); SIGINT does, though a script's background jobs inherit that it is ignored: it is sent by hand."""
+    deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM) if deaf else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_urgent(number: int) -> bool:
