@@ -184,21 +184,22 @@ class Card:
         if len(self._tracks) < 2 or all(self._look.gallery.sources[s].stills for s in by_source):
             return ""
         sources = [self._look.gallery.sources[s].results for s in by_source]
-        begin_s = min(found.begin_s for found in sources)
-        times = Axis(begin_s, max(begin_s + 1e-3, *(found.end_s for found in sources)))
+        long_s = max(1e-3, *(found.end_s - found.begin_s for found in sources))
         rows = []
         for source in list(by_source)[:_LANES]:
             where = self._look.gallery.sources[source]
             name = f'<span class="where">{escape(where.name)}</span>' if self._look.several else ""
-            found = where.results
-            rows.append(f"<li>{name}{lane(by_source[source], found.begin_s, found.end_s, times)}</li>")
+            begin_s, end_s = where.results.begin_s, where.results.end_s
+            drawn = lane(by_source[source], end_s, Axis(begin_s, begin_s + long_s))
+            rows.append(f"<li>{name}{drawn}</li>")
         more = len(by_source) - _LANES
         rest = f"<li>and in {count(more, 'more source', 'more sources')}</li>" if more > 0 else ""
         kind = "lanes named" if self._look.several else "lanes"
+        first_s = sources[0].begin_s if len(sources) == 1 else 0.0  # several have a clock each
         return (
             f'<h3>In view</h3><ul class="{kind}">{"".join(rows)}{rest}</ul>'
             f'<p class="{kind} ends">{"<span></span>" if self._look.several else ""}'
-            f"<span>{clock(times.low)}</span><span>{clock(times.high)}</span></p>"
+            f"<span>{clock(first_s)}</span><span>{clock(first_s + long_s)}</span></p>"
         )
 
     def _sieve(self) -> str:

@@ -164,15 +164,14 @@ def presence(stays: Iterable[Stay], begin_s: float, end_s: float) -> str:
     )
 
 
-def lane(stays: Sequence[Stay], begin_s: float, end_s: float, times: Axis) -> str:
-    """A source from its begin to its end on an axis of time, and when a person was in view there."""
+def lane(stays: Sequence[Stay], end_s: float, times: Axis) -> str:
+    """A source up to its end, on an axis that begins where it does, and when a person was in view there."""
     gap = (times.high - times.low) / 150
     rects = "".join(_rect(stay, times, 1, gap) for stay in stays)
     said = escape("; ".join(stay.title for stay in stays[:20]))
-    x, end = times.at(begin_s, WIDE), times.at(end_s, WIDE)
     return (
         f'<svg viewBox="0 0 {WIDE} 10" preserveAspectRatio="none" role="img" aria-label="{said}">'
-        f'<rect class="rail" x="{x:.1f}" y="4" width="{end - x:.1f}" height="2"/>{rects}</svg>'
+        f'<rect class="rail" y="4" width="{times.at(end_s, WIDE):.1f}" height="2"/>{rects}</svg>'
     )
 
 

@@ -157,6 +157,20 @@ def test_what_a_source_lacks_is_said_with_its_name(two_sources: Path) -> None:
     assert "<b>lobby.mp4</b>: This run did not end by itself" in html  # as its tracks name it
 
 
+def test_each_source_begins_where_its_own_clock_does(tmp_path: Path, make_result) -> None:
+    """A film, and a piece of a stream that had gone on for hours."""
+    for folder, start_s, length_s in (("film", 10.0, 40.0), ("piece", 5018.1, 20.0)):
+        run = {"source": {"name": folder, "duration_s": length_s}}
+        write(tmp_path / folder, [make_result(1, start_s=start_s, identity=1)], run)
+    identities(tmp_path, identity(1, [("film", 1), ("piece", 1)], [("film", 1, 1)]))
+    html = card(render_report(tmp_path).read_text(), "person-1")
+    assert "<span>0:00.0</span><span>0:40.0</span>" in html
+    rails = re.findall(
+        r'class="rail" y="4" width="([\d.]+)" height="2"/>.*?class="seen".*? x="([\d.]+)"', html
+    )
+    assert rails == [("1000.0", "250.0"), ("500.0", "452.5")]
+
+
 def test_windows_are_one_track(tmp_path: Path, make_result) -> None:
     write(tmp_path, [make_result(1, (0.5, 0.4)), make_result(2, (0.9,), start_s=10.0)])
 
