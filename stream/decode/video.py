@@ -177,7 +177,7 @@ class VideoSource(Closing):
     def _conclude(self, frames: int) -> None:
         if not frames:
             self._raise_no_frames()
-        self._note_truncation()
+        self._note_losses(frames)
         self._damage = self._losses.summary(self._timeline.last_s)
 
     def _orientation(self, frame: VideoFrame) -> Orientation:
@@ -272,12 +272,15 @@ class VideoSource(Closing):
         tag = _TAG.match(stream.metadata.get("DURATION", ""))  # Matroska's statistics tags
         return None if tag is None else int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
 
-    def _note_truncation(self) -> None:
+    def _note_losses(self, frames: int) -> None:
+        """What the container declares and did not give; frames: so many came."""
         last_s, declared_s = self._timeline.last_s, self._declared_s()
         found = self._reader.extent()
         if found is not None:
             if found.missing_bytes:
                 self._losses.truncated(f"the file ends {found.missing_bytes} bytes early", declared_s)
+            elif frames < found.frames and found.unplaced:
+                self._losses.unplaced(found.unplaced, found.frames)
             return
         if last_s is None or declared_s is None or self._container.format.name in ("mpegts", "mpeg"):
             return
@@ -299,7 +302,7 @@ class VideoSource(Closing):
                 f"{self._shown}: frames of {self._losses.oversize} are beyond the limit of "
                 f"{self._max_pixels} pixels (max_pixels)"
             )
-        self._note_truncation()
+        self._note_losses(0)
         why = self._losses.summary(None)
         if not self._stream.codec_context.width:  # a decoder that finds a size too large does not tell it
             why = f"{why or 'no packets'}; damaged, or frames beyond the limit of {self._max_pixels} pixels"

@@ -103,6 +103,22 @@ def test_a_cut_pipe_is_told_by_its_declared_duration(shared: Path, tmp_path: Pat
     assert "are missing at the end" in source.damage
 
 
+@pytest.mark.parametrize(
+    ("at", "new", "unplaced"), [(8, (40).to_bytes(4, "big"), 80), (12 + 4 * 40, b"\xff", 1)]
+)
+def test_a_broken_index_is_told(shared: Path, tmp_path: Path, at: int, new: bytes, unplaced: int) -> None:
+    path = remuxed(shared / "videos" / "carphone_pristine.mp4", tmp_path / "c.mp4")
+    data = bytearray(path.read_bytes())
+    sizes = data.index(b"stsz") + 4
+    data[sizes + at : sizes + at + len(new)] = new
+    path.write_bytes(data)
+    count, last_s, damage = read(path)
+    assert count == 40
+    assert damage == (
+        f"damaged index: it places {120 - unplaced} of 120 frames, the last frame read is at {last_s:.2f} s"
+    )
+
+
 def test_flipped_bytes_are_stepped_over_and_told(shared: Path, tmp_path: Path) -> None:
     path = remuxed(shared / "videos" / "short_hamilton_clip.mp4", tmp_path / "f.mp4", FRONT)
     data, dice = bytearray(path.read_bytes()), random.Random(1)
