@@ -206,7 +206,7 @@ class Screen:
                 bar.reset(task, total=source.duration_s, name=printable(source.name)[:40], facts="")
             bar.update(
                 task,
-                completed=max(0.0, progress.pts_s),
+                completed=progress.played_s,
                 facts=meter.facts(progress, stills=source.stills),
             )
 
@@ -231,7 +231,7 @@ class _Meter:
             return f"{progress.frames} pictures, {rate:.0f} a second, {progress.faces} faces"
         return (
             f"{progress.frames} frames, {rate:.0f} fps "
-            f"({max(0.0, progress.pts_s) / elapsed_s:.1f}× real time), "
+            f"({progress.played_s / elapsed_s:.1f}× real time), "
             f"{progress.faces} faces, {progress.tracks} tracks ended"
         )
 

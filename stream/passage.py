@@ -39,6 +39,8 @@ class Passage:
         """One look, and all that is told with it."""
         look, progress = cut.look, self._progress
         progress.frames, progress.pts_s = look.frames, look.frame.pts_s
+        if progress.began_s is None:
+            progress.began_s = progress.pts_s
         progress.size = look.frame.picture.width, look.frame.picture.height
         yield from self._ended(self._watched.end(cut.cut_off), TrackEnd.SCENE_CUT)
         lost, slipped = self._step(cut)

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 class Progress:
     """What a run has done so far; read it any time.
 
-    frames: decoded. pts_s: of the newest. size: its width and height. detected: frames a detector saw. faces:
-    detections. scored: crops. assessed: crops whose components were measured. tracks: ended.
-    revisions: shots told early. stages_s: seconds spent stage by stage; where a film is read ahead, by the
-    detector's thread (`decode` waits for the decoder; detect), the one that cuts faces out (`wait` waits for
-    the detector; cuts, track, align), the one that chooses (bound, score, select) and the caller's (assess).
+    frames: decoded. began_s: PTS of the first that was looked at. pts_s: of the newest. size: its width and
+    height. detected: frames a detector saw. faces: detections. scored: crops. assessed: crops whose
+    components were measured. tracks: ended. revisions: shots told early. stages_s: seconds spent stage by stage; where a
+    film is read ahead, by the detector's thread (`decode` waits for the decoder; detect), the one that cuts
+    faces out (`wait` waits for the detector; cuts, track, align), the one that chooses (bound, score, select)
+    and the caller's (assess).
     on_stage: told each time a stage ends: which, and the seconds it took.
     """
 
     frames: int = 0
+    began_s: float | None = None
     pts_s: float = 0.0
     size: tuple[int, int] | None = None
     detected: int = 0
@@ -33,6 +35,11 @@ class Progress:
     revisions: int = 0
     stages_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     on_stage: Callable[[str, float], None] | None = None
+
+    @property
+    def played_s(self) -> float:
+        """Of the source's own time, which need not begin at 0."""
+        return 0.0 if self.began_s is None else self.pts_s - self.began_s
 
 
 @contextmanager

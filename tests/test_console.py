@@ -39,7 +39,8 @@ def test_rates_count_from_the_source_s_first_moment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.2)
-    lines = followed(ListSource([], name="film.mp4"), Progress(frames=10, pts_s=1.0), capsys)
+    late = Progress(frames=10, began_s=5000.0, pts_s=5001.0)  # a piece of a stream that had gone on for hours
+    lines = followed(ListSource([], name="film.mp4"), late, capsys)
     assert lines
     for line in lines:
         rates = re.fullmatch(
@@ -48,6 +49,7 @@ def test_rates_count_from_the_source_s_first_moment(
         assert rates is not None, line
         assert int(rates[1]) <= 100  # they need .1 s at least
         assert float(rates[2]) <= 10
+        assert late.played_s == 1.0
 
 
 def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,6 +197,7 @@ def test_progress_counts_what_happened() -> None:
     list(pipeline([face(50, 60)] * 30, hz=2.0).run(film(30), progress=progress))
     assert (progress.frames, progress.detected, progress.faces) == (30, 7, 7)  # 0, .5 … 2.5 s and the last
     assert (progress.tracks, progress.shots) == (1, 3)
+    assert (progress.began_s, progress.pts_s, progress.played_s) == (0.0, 2.9, 2.9)
     assert {"wait", "detect", "track", "align", "score", "select"} <= set(progress.stages_s)
 
 
