@@ -15,10 +15,10 @@ class Progress:
 
     frames: decoded. began_s: PTS of the first that was looked at. pts_s: of the newest. size: its width and
     height. detected: frames a detector saw. faces: detections. scored: crops. assessed: crops whose
-    components were measured. tracks: ended. revisions: shots told early. stages_s: seconds spent stage by stage; where a
-    film is read ahead, by the detector's thread (`decode` waits for the decoder; detect), the one that cuts
-    faces out (`wait` waits for the detector; cuts, track, align), the one that chooses (bound, score, select)
-    and the caller's (assess).
+    components were measured. tracks: ended. revisions: shots told early. stages_s: seconds spent stage by
+    stage; where a film is read ahead, by the detector's thread (`decode` waits for the decoder; detect),
+    the one that cuts faces out (`wait` waits for the detector; cuts, track, align), the one that chooses
+    (bound, score, select) and the caller's (assess).
     on_stage: told each time a stage ends: which, and the seconds it took.
     """
 
