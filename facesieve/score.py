@@ -53,7 +53,7 @@ def score_paths(paths: Sequence[Path], config: Config, *, components: bool = Fal
     config = config.model_copy(update={"components": ComponentsConfig(enabled=components)})
     with closing(build(config)) as built:
         for path in paths:
-            labelled = (path / "faces.csv").is_file()
+            labelled = _has_table(path)
             find = partial(_found_in, built=built, portrait=components)
             crops = labelled_crops(path, find) if labelled else _found(path, find)
             for batch in _batches(crops):
@@ -163,8 +163,8 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop:
 
 def _found(path: Path, find: Callable[[Path], Crop | str]) -> Iterator[tuple[str, Crop | str]]:
     """The main face of each image of a folder and of the folders in it, or of one image."""
-    for file in image_files(path) if path.is_dir() else [path]:
-        yield str(file), NO_FILE if file.exists() and not file.is_file() else find(file)
+    for file in image_files(path) if _is_folder(path) else [path]:
+        yield str(file), NO_FILE if _is_no_file(file) else find(file)
     for other, why in left_out(path):
         yield str(other), why
 
@@ -191,10 +191,10 @@ def expected_faces(paths: Sequence[Path]) -> int:
 
     count = 0
     for path in paths:
-        if (path / "faces.csv").is_file():
+        if _has_table(path):
             count += len(read_faces(path))
         else:
-            count += len(image_files(path)) + len(left_out(path)) if path.is_dir() else 1
+            count += len(image_files(path)) + len(left_out(path)) if _is_folder(path) else 1
     return count
 
 
@@ -209,7 +209,7 @@ def image_files(folder: Path) -> list[Path]:
 
 def left_out(folder: Path) -> list[tuple[Path, str]]:
     """What else is there and is not hidden, and why image_files leaves it out; none for what is no folder."""
-    return [(file, why) for file, why in _entries(folder) if why] if folder.is_dir() else []
+    return [(file, why) for file, why in _entries(folder) if why] if _is_folder(folder) else []
 
 
 def _entries(folder: Path) -> list[tuple[Path, str]]:
@@ -223,11 +223,27 @@ def _entries(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _why_not(file: Path, root: Path) -> str:
-    if not file.exists():
-        return "a link that leads nowhere"
-    if not file.resolve().is_relative_to(root):
-        return "a link that leads out of the folder"
-    return "" if file.is_file() else NO_FILE
+    try:
+        if not file.exists():
+            return "a link that leads nowhere"
+        if not file.resolve().is_relative_to(root):
+            return "a link that leads out of the folder"
+        return "" if file.is_file() else NO_FILE
+    except OSError as error:  # into a folder that is closed
+        return f"cannot be read ({error.strerror})"
+
+
+def _is_folder(path: Path) -> bool:
+    """Path.is_dir raises for names that are too long and in folders that are closed."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _has_table(path: Path) -> bool:
+    return os.path.isfile(path / "faces.csv")  # noqa: PTH113
+
+
+def _is_no_file(path: Path) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
 
 
 def _unreadable(error: OSError) -> None:

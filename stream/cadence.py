@@ -29,8 +29,8 @@ class Cadence:
     """Picks frames at a rate in the source's own time.
 
     hz: frames a second of video; 0 takes every frame. The first and the last frame are always taken, so that
-    a face of the last moment is not missed. Only pts decides, and what a source itself has chosen, so the
-    choice is the same at every run.
+    a face of the last moment is not missed. Only pts decides, so the choice is the same at every run; of a
+    source that chooses itself (Frame.chosen) its choice is taken, at the rate that it was given.
     """
 
     def __init__(self, *, hz: float) -> None:

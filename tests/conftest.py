@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +20,6 @@ settings.register_profile(
     derandomize=bool(os.environ.get("FACESIEVE_REQUIRE_ALL")),
 )
 settings.load_profile("unhurried")
-
-# Where the tests themselves run under nohup, what they start would inherit that it is to be ignored.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FACESIEVE_SHARED", ROOT.parent / "shared"))

@@ -468,7 +468,13 @@ def process(
         stderr=stderr,
         env={**os.environ, **(environment or {})},
         text=stdin is None,
+        preexec_fn=hear,
     )
+
+
+def hear() -> None:
+    """Where the tests themselves run under nohup, what they start would inherit that SIGHUP is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_a_pipe(shared: Path, yunet: Path, tmp_path: Path) -> None:

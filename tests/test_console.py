@@ -18,6 +18,15 @@ from facesieve.stream.testing import ListSource
 from facesieve.stream.types import Quality, Rejection, TrackEnd, TrackSummary
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rich asks about the terminal, whatever these tests were started in."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 def followed(
     source: ListSource, progress: Progress, capsys: pytest.CaptureFixture[str], wanted: str = "\n"
 ) -> list[str]:
@@ -54,7 +63,6 @@ def test_rates_count_from_the_source_s_first_moment(
 
 def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal wherever it writes
-    monkeypatch.setenv("COLUMNS", "200")
     shown = "".join(followed(ListSource([], name="film.mp4"), Progress(frames=10, faces=4), capsys, "faces"))
     assert "starting" in shown
     assert re.search(r"film\.mp4 .*10 frames, \d+ fps \([\d.]+× real time\), 4 faces", shown)

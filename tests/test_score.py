@@ -47,10 +47,12 @@ def test_links_are_followed_nowhere_but_inside(tmp_path: Path) -> None:
     (tmp_path / "in/folder").symlink_to(tmp_path / "out")
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
     (tmp_path / "in/gone.png").symlink_to(tmp_path / "in/nothing.png")
+    (tmp_path / "in/long.png").symlink_to("n" * 300 + ".png")  # as one into a folder that is closed
     os.mkfifo(tmp_path / "in/pipe.png")
     assert [path.name for path in image_files(tmp_path / "in")] == ["a.png", "same.png"]
     assert [(path.name, why) for path, why in left_out(tmp_path / "in")] == [
         ("gone.png", "a link that leads nowhere"),
+        ("long.png", "cannot be read (File name too long)"),
         ("pipe.png", "not a regular file"),
         ("stolen.png", "a link that leads out of the folder"),
     ]
@@ -67,6 +69,7 @@ def test_hidden_files_are_left_out_unless_they_are_named(tmp_path: Path) -> None
 
 def test_nobody_waits_for_what_a_pipe_may_bring(tmp_path: Path, shared: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
+    too_long = tmp_path / ("n" * 300 + ".png")
     config = parse_config(
         {
             "detector": {"kind": "yunet", "weights": shared / "models/yunet_n_dynamic.onnx"},
@@ -77,6 +80,9 @@ def test_nobody_waits_for_what_a_pipe_may_bring(tmp_path: Path, shared: Path) ->
     for path in (tmp_path, tmp_path / "pipe.png"):
         (row,) = score_paths([path], config)
         assert (row.file, row.reason) == (str(tmp_path / "pipe.png"), "not a regular file")
+    (row,) = score_paths([too_long], config)
+    assert row.reason == "cannot be read (File name too long)"
+    assert expected_faces([too_long]) == 1
     with (
         open_source(str(tmp_path / "pipe.png")) as source,
         pytest.raises(SourceUnreadable, match=r"pipe\.png: not a regular file"),

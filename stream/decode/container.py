@@ -21,6 +21,7 @@ from ..errors import FrameTooLarge, NotVideo, NoVideoStream, SourceEmpty, Source
 from .extent import Extent, extent
 from .media import open_media
 
+_FORGETFUL = {"mjpeg", "mpeg4", "vp8", "vp9", "ffv1"}  # others (PNG) make a frame though told to skip it
 _READ_BYTES = 1 << 16
 _PEEK_BYTES = 4096
 # Formats that name other files, addresses or devices to open, or that draw text as pictures.
@@ -180,9 +181,10 @@ def _films(container: InputContainer) -> list[VideoStream]:
 
 
 def _unsized(container: InputContainer) -> bool:
-    """Whether no video stream has a size: a decoder that finds one beyond the limit forgets it."""
-    sizes = [s.codec_context.width for s in _films(container) if s.codec_context is not None]
-    return bool(sizes) and not any(sizes)
+    """Whether no video stream has a size, because decoders forget one beyond the limit, and all are of
+    decoders that can tell it without making a frame."""
+    codecs = [s.codec_context for s in _films(container) if s.codec_context is not None]
+    return bool(codecs) and all(c.name in _FORGETFUL and not c.width for c in codecs)
 
 
 def _check_unsized(source: Reader, max_pixels: int, shown: str) -> None:

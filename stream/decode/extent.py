@@ -16,7 +16,7 @@ import numpy.typing as npt
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx", b"uuid"}
 _NESTED = {b"mdia", b"minf", b"stbl"}
 _MAX_BOXES = 200_000
-_MAX_TABLE_BYTES = 1 << 28  # of 64 million frames
+_MAX_TABLE_BYTES = 1 << 25  # of eight million frames
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 
@@ -26,7 +26,7 @@ class Extent:
     """kind: of container. missing_bytes: how many the file lacks of what it declares, 0 when whole.
 
     has_index: False when an MP4's `moov` is absent, without which no frame can be found. frames: so many have
-    a time in the index of an MP4; unplaced: so many of them no size or place within the file.
+    a time in the index of an MP4's longest track; unplaced: so many of them no size or place within the file.
     """
 
     kind: str
@@ -62,13 +62,12 @@ def _iso(file: BinaryIO, size_bytes: int) -> Extent:
             index = start, end
     if index is None:
         return Extent("MP4", 0, has_index=False)
-    frames = unplaced = 0
+    frames = placed = 0
     for kind, track in _boxes(file, index):
         if kind == b"trak":
-            timed, placed = _timed_and_placed(file, _leaves(file, track), size_bytes)
-            frames += timed
-            unplaced += max(0, timed - placed)
-    return Extent("MP4", 0, frames=frames, unplaced=unplaced)
+            found = _timed_and_placed(file, _leaves(file, track), size_bytes)
+            frames, placed = max((frames, placed), found)  # of the longest, if there are several
+    return Extent("MP4", 0, frames=frames, unplaced=max(0, frames - placed))
 
 
 def _boxes(file: BinaryIO, within: Place) -> Iterator[tuple[bytes, Place]]:

@@ -33,7 +33,7 @@ def open_source(
     Raises the errors of VideoSource and ImageSource.
     """
     if spec == "-":
-        return _standard_input(threads, max_pixels)
+        return _standard_input(threads, max_pixels, hz)
     path = Path(spec)
     try:
         if path.is_dir():
@@ -53,12 +53,12 @@ def open_source(
     return ImageSource(images, name=name, fps=image_fps, max_pixels=max_pixels)
 
 
-def _standard_input(threads: int, max_pixels: int) -> FrameSource:
+def _standard_input(threads: int, max_pixels: int, hz: float) -> FrameSource:
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise SourceUnreadable("-: expected a video on standard input, got a terminal or nothing")
     # Unbuffered: a thread that waits in a buffered read of a silent pipe holds a lock that exit wants.
     raw = os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
-    return VideoSource(raw, name="stdin", threads=threads, max_pixels=max_pixels)
+    return VideoSource(raw, name="stdin", threads=threads, max_pixels=max_pixels, hz=hz)
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -199,6 +199,15 @@ def test_a_size_beyond_the_limit_is_told_by_decoders_that_forget_it(
         VideoSource(path, max_pixels=640 * 480 - 1)
 
 
+def test_a_decoder_that_cannot_skip_is_not_asked_without_a_limit(clip: Clip) -> None:
+    path = clip("p.avi", codec="png", pixels="rgb24", size=(640, 480))
+    with (
+        pytest.raises(NoFrames, match="beyond the limit of 307199 pixels"),
+        VideoSource(path, max_pixels=640 * 480 - 1) as source,
+    ):
+        list(source)
+
+
 def test_a_failing_disk(clip: Clip) -> None:
     class Failing:
         def __init__(self, data: bytes, good: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 from facesieve.stream.cadence import Cadence
 from facesieve.stream.decode import VideoSource
 from facesieve.stream.decode.lookahead import Lookahead, reference_test
+from facesieve.stream.decode.sources import open_source
 from facesieve.stream.decode.timeline import Timeline
 from facesieve.stream.types import Frame
 
@@ -128,7 +130,7 @@ def test_a_cut_file_is_still_called_damaged(shared: Path, tmp_path: Path) -> Non
     assert {look[::3] for look in thinned[0]} <= {look[::3] for look in full[0]}
 
 
-def test_a_pipe_is_looked_at_like_the_file(shared: Path) -> None:
+def test_a_pipe_is_looked_at_like_the_file(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shared / "videos/asl/again.mkv"
     readable, writable = os.pipe()
 
@@ -138,7 +140,9 @@ def test_a_pipe_is_looked_at_like_the_file(shared: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    with os.fdopen(readable, "rb") as pipe, VideoSource(pipe, hz=8) as source:
+    with os.fdopen(readable, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        source = open_source("-", hz=8)
         seen = [(look.frame.index, look.frame.pts_s, look.frames) for look in Cadence(hz=8).due(source)]
     writer.join()
     assert seen == [look[:3] for look in looks(path, hz=8, cadence_hz=8, threads=1)[0]]
