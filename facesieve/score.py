@@ -163,8 +163,11 @@ def _plain_crop(image: U8, landmarks: F32, index: int) -> Crop:
 
 def _found(path: Path, find: Callable[[Path], Crop | str]) -> Iterator[tuple[str, Crop | str]]:
     """The main face of each image of a folder and of the folders in it, or of one image."""
-    for file in image_files(path) if _is_folder(path) else [path]:
-        yield str(file), NO_FILE if _is_no_file(file) else find(file)
+    if not _is_folder(path):
+        yield str(path), NO_FILE if _is_no_file(path) else find(path)
+        return
+    for file in image_files(path):
+        yield str(file), find(file)
     for other, why in left_out(path):
         yield str(other), why
 
@@ -194,7 +197,7 @@ def expected_faces(paths: Sequence[Path]) -> int:
         if _has_table(path):
             count += len(read_faces(path))
         else:
-            count += len(image_files(path)) + len(left_out(path)) if _is_folder(path) else 1
+            count += len(_entries(path)) if _is_folder(path) else 1
     return count
 
 
@@ -208,8 +211,8 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def left_out(folder: Path) -> list[tuple[Path, str]]:
-    """What else is there and is not hidden, and why image_files leaves it out; none for what is no folder."""
-    return [(file, why) for file, why in _entries(folder) if why] if _is_folder(folder) else []
+    """What else is there and is not hidden, and why image_files leaves it out. Raises as it does."""
+    return [(file, why) for file, why in _entries(folder) if why]
 
 
 def _entries(folder: Path) -> list[tuple[Path, str]]:
